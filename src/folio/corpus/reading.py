@@ -1,0 +1,129 @@
+"""Documents out of files: a .txt is one, a .jsonl has one a line, a .parquet one a row.
+
+A .txt is held whole (it is one document); a .jsonl line by line; a .parquet row group by row group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from folio.corpus.document import Document
+from folio.corpus.files import TextFile, open_bytes
+from folio.errors import DataError, nearest, require
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_documents(file: TextFile, text_field: str) -> Iterator[Document]:
+    """The documents of one file, in order, uncleaned.
+
+    A record's own ``id`` (text or a whole number) names it; without one the file's name and its line or row, from 1.
+    :class:`DataError`, naming the file and the place, for bytes that are not UTF-8, a line that is not a JSON object,
+    and a record without a text under ``text_field`` (null is an empty text).
+    """
+    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    return readers[file.kind](file, text_field)
+
+
+def _read_txt(file: TextFile, text_field: str) -> Iterator[Document]:
+    with open_bytes(file) as stream:
+        content = stream.read()
+    yield Document(file.name, _decoded(content, file, 0), file.name)
+
+
+def _read_jsonl(file: TextFile, text_field: str) -> Iterator[Document]:
+    offset = 0
+    with open_bytes(file) as stream:
+        for number, line in enumerate(stream, 1):
+            text = _decoded(line, file, offset)
+            offset += len(line)
+            if text.strip():
+                yield _record(text, file, number, text_field)
+
+
+def _record(line: str, file: TextFile, number: int, text_field: str) -> Document:
+    where = f"'{file.path}', line {number}"
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        problem = f"{where} is not JSON: {error.msg} (column {error.colno})"
+        raise DataError(problem, "Mend or remove the line.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is JSON that cannot be read: {error}", "Mend or remove the line.") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{where} holds {type(record).__name__}, not an object", "One JSON object a line is read.")
+    if text_field not in record:
+        raise DataError(f"{where} has no field '{text_field}'", _field_remedy(text_field, list(record)))
+    text = "" if record[text_field] is None else record[text_field]
+    if not isinstance(text, str):
+        raise DataError(
+            f"{where}: '{text_field}' is {type(text).__name__}, not text", _field_remedy(text_field, list(record))
+        )
+    if not _encodable(text):
+        raise DataError(f"{where} holds half a surrogate pair, which is no text", "Mend or remove the line.")
+    return Document(_name(record.get("id"), f"{file.name}:{number}"), text, file.name)
+
+
+def _read_parquet(file: TextFile, text_field: str) -> Iterator[Document]:
+    pyarrow: Any = require("pyarrow", "data")
+    parquet: Any = require("pyarrow.parquet", "data")
+    number = 0
+    with open_bytes(file) as stream:
+        try:
+            table = parquet.ParquetFile(stream)
+            columns = list(table.schema_arrow.names)
+            _check_column(file, text_field, columns, table.schema_arrow, pyarrow)
+            wanted = [name for name in (text_field, "id") if name in columns]
+            for group in range(table.num_row_groups):
+                rows = table.read_row_group(group, columns=wanted).to_pydict()
+                names = rows.get("id") or [None] * len(rows[text_field])
+                for name, text in zip(names, rows[text_field], strict=True):
+                    number += 1
+                    yield Document(_name(name, f"{file.name}:{number}"), text or "", file.name)
+        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"'{file.path}' is damaged after row {number}: {reason}", "Get the file again.") from None
+
+
+def _check_column(file: TextFile, text_field: str, columns: list[str], schema: Any, pyarrow: Any) -> None:
+    if text_field not in columns:
+        raise DataError(f"'{file.path}' has no column '{text_field}'", _field_remedy(text_field, columns))
+    kind = schema.field(text_field).type
+    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+        raise DataError(
+            f"'{file.path}': column '{text_field}' holds {kind}, not text", _field_remedy(text_field, columns)
+        )
+
+
+def _field_remedy(text_field: str, found: list[str]) -> str:
+    guess = nearest(text_field, found)
+    hint = f"Did you mean '{guess}'? " if guess and guess != text_field else ""
+    return f"{hint}Set text_field to the one that holds the text, of: {', '.join(map(str, found)) or 'none'}."
+
+
+def _name(given: object, otherwise: str) -> str:
+    return str(given) if isinstance(given, str | int) and not isinstance(given, bool) and given != "" else otherwise
+
+
+def _decoded(content: bytes, file: TextFile, offset: int) -> str:
+    """UTF-8 as text, without the byte-order mark a file may open with; ``content`` begins at ``offset`` of the file."""
+    start = len(_BOM) if offset == 0 and content.startswith(_BOM) else 0
+    try:
+        return content[start:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = offset + start + error.start
+        value = content[start + error.start]
+        raise DataError(
+            f"'{file.path}' is not UTF-8: byte {place:,} is 0x{value:02x}",
+            f"Convert it, for example: iconv -f latin1 -t utf-8 '{file.path}'",
+        ) from None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
