@@ -1,0 +1,34 @@
+"""A model without weights, or with weights not yet written: for whoever brings them from a file."""
+
+from __future__ import annotations
+
+import torch
+
+from folio.model.config import GPTConfig
+from folio.model.gpt import GPT
+from folio.model.layers import rotary_table
+
+
+def skeleton(config: GPTConfig) -> GPT:
+    """The model on torch's meta device: names and shapes, no memory."""
+    with torch.device("meta"):
+        return GPT(config)
+
+
+def allocate(config: GPTConfig, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GPT:
+    """The model with memory for its weights and nothing in it, but for the padding rows, which are zero.
+
+    No weight is drawn only to be overwritten. The rotary table stays in fp32 whatever the weights are.
+    """
+    model = skeleton(config)
+    with torch.no_grad():
+        empty = {name: torch.empty(w.shape, dtype=dtype, device=device) for name, w in model.named_parameters()}
+        for name in ("embed.weight", "head.weight"):
+            if name in empty:
+                empty[name][config.vocab_size :] = 0
+        model.load_state_dict(empty, strict=True, assign=True)
+    if config.position == "rope":
+        cos, sin = rotary_table(config.head_size, config.block_size, config.rope_theta)
+        model.cos, model.sin = cos.to(device), sin.to(device)
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    return model

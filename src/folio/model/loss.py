@@ -1,0 +1,104 @@
+"""Cross-entropy of the output head, a chunk of positions at a time, as (sum of nats, count of tokens).
+
+N positions, n positions of one chunk, C channels, V rows of the head (padded vocabulary)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = -100
+CHUNK_BYTES = 256 * 2**20
+
+
+def cross_entropy(
+    hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size: int, *, chunk_bytes: int = CHUNK_BYTES
+) -> tuple[Tensor, Tensor]:
+    """Sum of -log p(target) in nats (fp32) over the targets that are not ``IGNORE``, and their count (int64).
+
+    At most ``chunk_bytes`` of fp32 logits exist at any time. Gradients are made chunk by chunk during the forward pass,
+    while the logits are at hand, so nothing is computed twice (the idea of Liger-Kernel, Hsu et al. 2024). Rows of the
+    head from ``vocab_size`` on are padding: they get probability zero and no gradient.
+    """
+    count = (targets_N != IGNORE).sum()
+    if torch.is_autocast_enabled(hidden_NC.device.type):
+        hidden_NC = hidden_NC.to(torch.get_autocast_dtype(hidden_NC.device.type))
+    nats: Tensor = _ChunkedCrossEntropy.apply(hidden_NC, head_VC, targets_N, vocab_size, chunk_bytes)  # type: ignore[no-untyped-call]
+    return nats, count
+
+
+def token_nats(hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size: int) -> Tensor:
+    """-log p(target) in nats of every position, (N,) fp32, zero where the target is ``IGNORE``; no gradients."""
+    with torch.no_grad():
+        if torch.is_autocast_enabled(hidden_NC.device.type):
+            hidden_NC = hidden_NC.to(torch.get_autocast_dtype(hidden_NC.device.type))
+        head_VC = head_VC.to(hidden_NC.dtype)
+        parts = [
+            _log_probabilities(hidden, head_VC, vocab_size).gather(1, target.clamp(min=0)[:, None])[:, 0].neg()
+            * (target != IGNORE)
+            for hidden, target in _chunks(hidden_NC, targets_N, head_VC.shape[0], CHUNK_BYTES)
+        ]
+        return torch.cat(parts)
+
+
+def _chunks(hidden_NC: Tensor, targets_N: Tensor, rows: int, chunk_bytes: int) -> list[tuple[Tensor, Tensor]]:
+    size = max(1, chunk_bytes // (4 * rows))
+    return list(zip(torch.split(hidden_NC, size), torch.split(targets_N, size), strict=True))
+
+
+def _logits(hidden_nC: Tensor, head_VC: Tensor, vocab_size: int) -> Tensor:
+    logits_nV = hidden_nC @ head_VC.T
+    if vocab_size < head_VC.shape[0]:
+        logits_nV[:, vocab_size:] = float("-inf")
+    return logits_nV
+
+
+def _log_probabilities(hidden_nC: Tensor, head_VC: Tensor, vocab_size: int) -> Tensor:
+    return F.log_softmax(_logits(hidden_nC, head_VC, vocab_size), dim=-1, dtype=torch.float32)
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size: int, chunk_bytes: int
+    ) -> Tensor:
+        weight_VC = head_VC.to(hidden_NC.dtype)
+        needs_hidden, needs_head = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        total = torch.zeros((), dtype=torch.float32, device=hidden_NC.device)
+        grad_hidden: list[Tensor] = []
+        grad_head: Tensor | None = None
+        with torch.autocast(hidden_NC.device.type, enabled=False):
+            for hidden_nC, target_n in _chunks(hidden_NC, targets_N, weight_VC.shape[0], chunk_bytes):
+                logits_nV = _logits(hidden_nC, weight_VC, vocab_size)
+                learned_n1 = (target_n != IGNORE)[:, None]
+                index_n1 = target_n.clamp(min=0)[:, None]
+                log_p_n1 = F.log_softmax(logits_nV, dim=-1, dtype=torch.float32).gather(1, index_n1)
+                total -= (log_p_n1 * learned_n1).sum()
+                if not (needs_hidden or needs_head):
+                    continue
+                slope_nV = torch.softmax(logits_nV, dim=-1)  # in the dtype of the products that follow
+                slope_nV.scatter_(1, index_n1, torch.expm1(log_p_n1).to(slope_nV.dtype))
+                if slope_nV.device.type != "cpu" or not bool(learned_n1.all()):
+                    slope_nV.mul_(learned_n1)
+                if needs_hidden:
+                    grad_hidden.append(slope_nV @ weight_VC)
+                if needs_head:
+                    part = (slope_nV.T @ hidden_nC).to(head_VC.dtype)
+                    grad_head = part if grad_head is None else grad_head.add_(part)
+        ctx.save_for_backward(torch.cat(grad_hidden) if needs_hidden else None, grad_head)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_head = ctx.saved_tensors
+        return (
+            None if grad_hidden is None else grad_hidden * grad_total.to(grad_hidden.dtype),
+            None if grad_head is None else grad_head * grad_total.to(grad_head.dtype),
+            None,
+            None,
+            None,
+        )

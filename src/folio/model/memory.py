@@ -1,0 +1,138 @@
+"""How much memory training and generation take at their peak, by counting what is kept.
+
+An estimate: temporaries of the kernels and what an allocator wastes are not in it, nor are Python and torch themselves
+(about 0.3 GB). Measured peaks are compared with it in ``tests/model/test_memory_estimate.py``.
+
+B sequences of a micro-batch, T tokens of each, C channels, K head size, V padded vocabulary
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from folio.model.accounting import parameter_counts
+from folio.model.attention import kept_probabilities
+from folio.model.build import skeleton
+from folio.model.config import GPTConfig
+from folio.model.loss import CHUNK_BYTES
+
+Optimizer = Literal["adamw", "muon"]
+_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """Bytes of each kind at the peak of a training step."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What the forward pass keeps for the backward pass, with copies of the weights in the products' dtype."""
+    loss: int
+    """Logits of one chunk, and their logarithms."""
+    head_gradient: int
+    """Part of the gradients, made with the loss."""
+    accumulates: bool
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the worst moment.
+
+        Activations go as gradients come, so without accumulation the larger of the two counts; with it, the gradients
+        of earlier micro-batches lie there while the activations are made.
+        """
+        most = self.activations + self.head_gradient
+        most = most + self.gradients if self.accumulates else max(most, self.gradients)
+        return self.weights + self.optimizer + self.loss + most
+
+    def as_dict(self) -> dict[str, int]:
+        names = ("weights", "gradients", "optimizer", "activations", "loss", "peak")
+        return {f"{name}_bytes": getattr(self, name) for name in names}
+
+
+def training_memory(
+    config: GPTConfig,
+    micro_batch: int,
+    context: int | None = None,
+    *,
+    dtype: str = "fp32",
+    optimizer: Optimizer = "adamw",
+    recompute: bool = False,
+    accumulates: bool = False,
+    device: str = "cpu",
+) -> TrainingMemory:
+    """Estimate a training step of ``micro_batch`` sequences of ``context`` tokens (all of the block size).
+
+    Weights, gradients and optimizer states are fp32; ``dtype`` ("fp32", "tf32", "bf16", "fp16") is that of the matrix
+    products under autocast. AdamW keeps two numbers a weight; Muon one for the blocks' matrices, AdamW having the rest.
+    ``recompute`` keeps each block's input and one block's inside. On a CPU, short contexts keep the attention
+    probabilities (see ``attention.py``).
+    """
+    B, T = micro_batch, context or config.block_size
+    size = _BYTES[dtype]
+    weights = sum(weight.numel() for weight in skeleton(config).parameters())
+    matrices = parameter_counts(config).matrices
+    states = 2 * weights - (matrices if optimizer == "muon" else 0)
+    head = config.padded_vocab_size * config.n_embd
+    chunk = min(CHUNK_BYTES, 4 * B * T * config.padded_vocab_size)
+    block = B * T * _block_bytes(config, T, size, kept_probabilities(device, T))
+    stream = 4 * B * T * config.n_embd
+    blocks = config.n_layer * stream + block if recompute else config.n_layer * block
+    copies = 0 if size == 4 else size * (matrices // (config.n_layer if recompute else 1) + head)
+    final = B * T * config.n_embd * (4 + 2 * size)
+    return TrainingMemory(
+        weights=4 * weights,
+        gradients=4 * weights,
+        optimizer=4 * states,
+        activations=blocks + copies + final,
+        loss=2 * chunk,
+        head_gradient=4 * head,
+        accumulates=accumulates,
+    )
+
+
+def _block_bytes(config: GPTConfig, T: int, size: int, probabilities: int) -> int:
+    """Bytes that one block keeps per token for its backward pass.
+
+    ``size`` is that of the products' dtype, ``probabilities`` the attention weights kept per head and sequence. The
+    residual stream is fp32; LayerNorm keeps its input alone, RMSNorm also the normalized one.
+    """
+    C, H, G, K = config.n_embd, config.n_head, config.kv_heads, config.head_size
+    norms = 2 * 4 * C * (2 if config.norm == "rmsnorm" else 1)
+    keys = 2 * C if probabilities or G == H else 2 * G * K  # the products repeat keys and values for every head
+    attention = size * (C + C + keys + C)  # input of qkv; q, k, v; input of proj
+    if config.qk_norm:
+        attention += (H + G) * K * (size + 4)
+    if probabilities:
+        attention += size * H * probabilities // T * (2 if config.dropout else 1)
+    inside = (4 if config.activation == "swiglu" else 2) * config.hidden
+    mlp = size * (C + inside)
+    masks = 2 * size * C if config.dropout else 0
+    return norms + attention + mlp + masks
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceMemory:
+    """Bytes to generate: weights, and keys and values of every position of every sequence."""
+
+    weights: int
+    cache: int
+
+    @property
+    def peak(self) -> int:
+        return self.weights + self.cache
+
+    def as_dict(self) -> dict[str, int]:
+        return {"weights_bytes": self.weights, "cache_bytes": self.cache, "peak_bytes": self.peak}
+
+
+def inference_memory(
+    config: GPTConfig, batch_size: int = 1, context: int | None = None, *, dtype: str = "fp32"
+) -> InferenceMemory:
+    """Estimate generation of ``batch_size`` sequences up to ``context`` tokens, weights and cache held in ``dtype``."""
+    size, T = _BYTES[dtype], context or config.block_size
+    weights = sum(weight.numel() for weight in skeleton(config).parameters())
+    cache = 2 * config.n_layer * batch_size * T * config.kv_heads * config.head_size
+    return InferenceMemory(weights=size * weights, cache=size * cache)

@@ -1,0 +1,56 @@
+"""A run, a checkpoint and a model folder all name a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from model_shapes import SHAPES, random_model
+
+from folio import artifacts
+from folio.errors import ArtifactError
+from folio.model.find import find_model
+from folio.model.folder import save_model
+
+
+def checkpoint(run: Path, step: int, loss: float | None) -> Path:
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    (folder / "model").mkdir(parents=True)
+    save_model(random_model(SHAPES["gpt2"]), folder / "model")
+    artifacts.write_manifest(folder, "checkpoint", {} if loss is None else {"nats_per_token": loss})
+    (run / "config.json").write_text("{}")
+    return folder / "model"
+
+
+def test_a_run_means_its_best_checkpoint(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 100, 3.0)
+    best = checkpoint(tmp_path, 200, 2.0)
+    checkpoint(tmp_path, 300, 2.5)
+    checkpoint(tmp_path, 400, float("nan"))
+    checkpoint(tmp_path, 500, None)
+    assert find_model(tmp_path) == best
+    assert find_model(str(best.parent)) == best
+    assert find_model(best) == best
+
+
+def test_an_unvalidated_run_means_its_newest_checkpoint(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 900, None)
+    newest = checkpoint(tmp_path, 1000, None)
+    assert find_model(tmp_path) == newest
+
+
+def test_a_checkpoint_that_never_completed_does_not_count(tmp_path: Path) -> None:
+    good = checkpoint(tmp_path, 1, 5.0)
+    (checkpoint(tmp_path, 2, 1.0).parent / "manifest.json").unlink()
+    (tmp_path / "checkpoints" / ".step-00000003.tmp-x" / "model").mkdir(parents=True)
+    assert find_model(tmp_path) == good
+
+
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_text("x")])
+def test_what_is_no_model_is_refused(make, tmp_path: Path) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(ArtifactError):
+        find_model(tmp_path / "x")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="no complete checkpoint"):
+        find_model(tmp_path / "run")
