@@ -1,0 +1,206 @@
+"""The report of one run: ``run/report.html``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from folio.reports.charts import HALF, Series, line_chart
+from folio.reports.page import Page, Stat
+from folio.reports.records import Line, RunRecord, column, number, read_run, smooth
+from folio.reports.scales import short_number
+
+REPORT = "report.html"
+SAMPLES_OPEN = 2
+SAMPLES_SHOWN = 12
+
+
+def run_report(run: Path, to: Path | None = None) -> Path:
+    """Write the report of a run folder to ``to`` (``run/report.html`` if None) and return where it lies.
+
+    :class:`~folio.errors.ArtifactError` if the folder is no run or its metrics are damaged.
+    """
+    record = read_run(run)
+    page = Page(record.name, subtitle(record), kind="run report")
+    page.headline(headline(record))
+    if record.best_validation is None:
+        page.note("No validation was run: the numbers here are of the training text and say nothing about new text.")
+    if not record.lines:
+        page.note("The run has written no metrics yet.")
+    _curves(page, record)
+    _samples(page, record)
+    _history(page, record)
+    page.section("Configuration")
+    if not record.config:
+        page.note("The folder has no config.json.")
+    for name, value in record.config.items():
+        if name != "environment":
+            page.details(name, value if isinstance(value, dict) else {name: value})
+    if record.environment:
+        page.details("environment", record.environment)
+    return page.write(to or run / REPORT)
+
+
+def subtitle(record: RunRecord) -> str:
+    """One line that says what was trained on what, as far as the folder tells."""
+    corpus = record.config.get("corpus")
+    named = (corpus.get("name") or corpus.get("path")) if isinstance(corpus, dict) else None
+    parts = [step_count(record)]
+    if record.parameters is not None:
+        parts.insert(0, f"{record.parameters:,} parameters")
+    if named:
+        parts.append(f"trained on {named}")
+    if device := record.environment.get("device"):
+        parts.append(str(device))
+    return " · ".join(parts)
+
+
+def headline(record: RunRecord) -> list[Stat]:
+    """The numbers that matter; each score with its n and standard error."""
+    stats = []
+    best = record.best_validation
+    if best is not None:
+        nats, error = number(best, "nats_per_token"), number(best, "standard_error_nats")
+        bits = number(best, "bits_per_byte")
+        n = f"n = {best['tokens']:,} tokens, step {best['step']:,}" if "tokens" in best else f"step {best['step']:,}"
+        perplexity = number(best, "perplexity")
+        stats.append(Stat("Best validation loss", f"{nats:.4f}", "nats/token", f"{plus_minus(error)}{n}"))
+        stats.append(Stat("Perplexity", short_number(perplexity if math.isfinite(perplexity) else math.exp(nats))))
+        if math.isfinite(bits):
+            stats.append(Stat("Bits per byte", f"{bits:.4f}", note=plus_minus(error * bits / nats).rstrip(", ")))
+    elif record.train:
+        losses = [value for value in column(record.train, "nats_per_token") if math.isfinite(value)][-span_of(record) :]
+        last = sum(losses) / len(losses) if losses else math.nan
+        stats.append(Stat("Training loss", short_number(last), "nats/token", f"mean of the last {len(losses)} steps"))
+    stats.append(Stat("Tokens seen", short_number(record.tokens_seen), note=step_count(record)))
+    stats.append(Stat("Time", duration(record.elapsed_s)))
+    speed, mfu = record.typical("tokens_per_s"), record.typical("mfu")
+    if math.isfinite(speed):
+        note = f"median, {mfu:.0%} MFU" if math.isfinite(mfu) else "median"
+        stats.append(Stat("Speed", short_number(speed), "tokens/s", note))
+    if record.parameters is not None:
+        stats.append(Stat("Parameters", short_number(record.parameters)))
+    return stats
+
+
+def step_count(record: RunRecord) -> str:
+    return "1 step" if record.steps == 1 else f"{record.steps:,} steps"
+
+
+def span_of(record: RunRecord) -> int:
+    """How many steps the smoothed curves average over: a fiftieth of the run, 5 to 200."""
+    return min(200, max(5, len(record.train) // 50))
+
+
+def _curves(page: Page, record: RunRecord) -> None:
+    train, validation = record.train, record.validation
+    if not train and not validation:
+        return
+    page.section("Curves")
+    steps, checked, span = column(train, "step"), column(validation, "step"), span_of(record)
+    losses = column(train, "nats_per_token")
+    curves = []
+    if train:
+        curves.append(Series("train, each step", steps, losses, faint=True, colour=0))
+        curves.append(Series(f"train, over {span} steps", steps, smooth(losses, span), colour=0))
+    if validation:
+        curves.append(Series("validation", checked, column(validation, "nats_per_token"), dots=True, colour=1))
+    page.figures(line_chart(curves, title="Loss", x_label="step", y_label="nats per token"))
+    panels = []
+    if validation and any(map(math.isfinite, column(validation, "bits_per_byte"))):
+        bits = Series("", checked, column(validation, "bits_per_byte"), dots=True, colour=1)
+        panels.append(_half([bits], "Validation, bits per byte", "bits per byte"))
+    if train:
+        panels.append(_half([Series("", steps, column(train, "learning_rate"))], "Learning rate", "learning rate"))
+        for key, title, unit in (
+            ("grad_norm", "Gradient norm", "L2 norm before clipping"),
+            ("step_time_s", "Step time", "seconds"),
+            ("tokens_per_s", "Throughput", "tokens per second"),
+            ("mfu", "Model FLOPs utilisation", "share of the matrix-product peak"),
+        ):
+            values = column(train, key)
+            if any(map(math.isfinite, values)):
+                both = [
+                    Series("each step", steps, values, faint=True, colour=0),
+                    Series("", steps, smooth(values, span), colour=0),
+                ]
+                panels.append(_half(both, title, unit, log_y=key == "grad_norm"))
+    page.figures(*panels)
+
+
+def _half(series: list[Series], title: str, unit: str, *, log_y: bool = False) -> str:
+    return line_chart(series, title=title, x_label="step", y_label=unit, log_y=log_y, width=HALF, height=270)
+
+
+def _samples(page: Page, record: RunRecord) -> None:
+    """The newest samples first, older ones folded; of many, some evenly spread over the run and always the last."""
+    samples = record.of_kind("sample")
+    if not samples:
+        return
+    spread = min(len(samples), SAMPLES_SHOWN)
+    chosen = sorted({len(samples) - 1 - index * len(samples) // spread for index in range(spread)}, reverse=True)
+    shown = f"{len(chosen)} of {len(samples)}, " if len(chosen) < len(samples) else ""
+    page.section("Samples over time", f"What the model wrote, {shown}newest first.")
+    for index in chosen:
+        sample = samples[index]
+        prompt, text = str(sample.get("prompt") or ""), str(sample.get("text") or "")
+        text, title = text.removeprefix(prompt), f"after step {sample['step']:,}"
+        if index >= len(samples) - SAMPLES_OPEN:
+            page.sample(text, title=title, prompt=prompt)
+        else:
+            page.details(title, prompt + text)
+
+
+def _history(page: Page, record: RunRecord) -> None:
+    events = record.of_kind("event")
+    if not record.checkpoints and not events and not record.validation:
+        return
+    page.section("History")
+    if record.validation:
+        rows = [
+            [int(line["step"]), *(_or_none(line, key) for key in ("nats_per_token", "standard_error_nats")),
+             *(_or_none(line, key) for key in ("perplexity", "bits_per_byte")), line.get("tokens")]
+            for line in record.validation
+        ]  # fmt: skip
+        header = ("step", "nats/token", "± s.e.", "perplexity", "bits/byte", "n (tokens)")
+        page.table(header, rows, caption="Validation")
+    if record.checkpoints:
+        page.table(
+            ("checkpoint", "size", "id"), [_checkpoint(*one) for one in record.checkpoints], caption="Checkpoints"
+        )
+    if events:
+        rows = [[int(event["step"]), str(event.get("event")), _rest(event)] for event in events]
+        page.table(("step", "event", "what it says"), rows, caption="Events")
+
+
+def _checkpoint(name: str, manifest: Any) -> list[str]:
+    if manifest is None:
+        return [name, "–", "cannot be read"]
+    size = sum(record.bytes for record in manifest.files.values())
+    return [name, f"{size / 1e6:,.1f} MB", manifest.id[:12]]
+
+
+def _rest(event: Line) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in event.items() if key not in ("kind", "step", "event"))
+
+
+def _or_none(line: Line, key: str) -> float | None:
+    value = number(line, key)
+    return value if math.isfinite(value) else None
+
+
+def plus_minus(error: float) -> str:
+    """``± 0.0041, `` or nothing where the error is unknown."""
+    return f"± {error:.4f}, " if math.isfinite(error) else ""
+
+
+def duration(seconds: float) -> str:
+    """Time as people say it: 0.8 s, 42 s, 4 min 12 s, 3 h 5 min, 2 d 4 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller} {smaller_unit}"
+    return f"{whole} s"
