@@ -77,7 +77,7 @@ class Runtime:
 def make_runtime(
     device: DeviceName | str = "auto", precision: Precision | Literal["auto"] = "auto", *, seed: int = 0
 ) -> Runtime:
-    """Choose what is not given, check what is, and make the process ready for it. :class:`ConfigError` if it cannot be."""
+    """Choose what is not given, check what is, make the process ready for it; :class:`ConfigError` if it cannot be."""
     chosen = _choose_device(device)
     best, reason = _best_precision(chosen)
     if precision == "auto":
@@ -139,7 +139,7 @@ def cpu_multiplies_bf16() -> bool:
 def keep_pages() -> bool:
     """Ask glibc to keep freed memory for the next step instead of handing its pages back; true if it agreed.
 
-    A training step frees and asks again for the same gigabytes; each time the kernel would have to clear every page anew.
+    A training step frees and asks again for the same gigabytes; each time the kernel would clear every page anew.
     Nothing happens with another allocator or system, or if ``FOLIO_KEEP_PAGES=0``.
     """
     if platform.libc_ver()[0] != "glibc" or os.environ.get("FOLIO_KEEP_PAGES") == "0":
@@ -151,7 +151,7 @@ def keep_pages() -> bool:
 
 @cache
 def _speed_up_fp32_products() -> bool:
-    """Let oneDNN compute fp32 products where it does so at fp32 accuracy ("medium" may mean bf16 elsewhere); true if kept."""
+    """Let oneDNN compute fp32 products where it is as accurate ("medium" may mean bf16 elsewhere); true if kept."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = a.double() @ b.double()

@@ -42,9 +42,13 @@ def kept_probabilities(device_type: str, T: int) -> int:
 
 
 def _products_are_faster(q_BHTK: Tensor, T: int) -> bool:
-    """On a CPU and training: its flash kernel computes the probabilities again in backward; keeping them is cheaper."""
+    """Where matrix products beat the fused kernel on a CPU: always in training, since its backward computes the
+    probabilities again; otherwise in bf16, and in fp32 for short contexts.
+    """
+    if q_BHTK.device.type != "cpu" or T > LONGEST_KEPT or T == 1 or torch.compiler.is_compiling():
+        return False
     training = torch.is_grad_enabled() and q_BHTK.requires_grad
-    return training and q_BHTK.device.type == "cpu" and T <= LONGEST_KEPT and not torch.compiler.is_compiling()
+    return training or q_BHTK.dtype == torch.bfloat16 or T <= 256
 
 
 def _causal_products(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, dropout: float) -> Tensor:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from torch import nn
 
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
@@ -10,9 +14,23 @@ from folio.model.layers import rotary_table
 
 
 def skeleton(config: GPTConfig) -> GPT:
-    """The model on torch's meta device: names and shapes, no memory."""
-    with torch.device("meta"):
+    """The model on torch's meta device: names and shapes, no memory, nothing drawn."""
+    with torch.device("meta"), _nothing_drawn():
         return GPT(config)
+
+
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """Layers made inside leave their weights as they are; drawing on the meta device would load torch.compile first."""
+    kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Embedding)
+    kept = [getattr(kind, "reset_parameters") for kind in kinds]  # noqa: B009
+    try:
+        for kind in kinds:
+            setattr(kind, "reset_parameters", lambda self: None)  # noqa: B010 - mypy refuses to assign a method
+        yield
+    finally:
+        for kind, method in zip(kinds, kept, strict=True):
+            setattr(kind, "reset_parameters", method)  # noqa: B010
 
 
 def allocate(config: GPTConfig, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GPT:

@@ -106,7 +106,7 @@ class GPT(nn.Module):
     def forward(
         self, ids_BT: Tensor, targets_BT: Tensor | None = None, *, cache: KVCache | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, T, V) without padding; or, given targets, (sum of nats, count of tokens) where they are not -100."""
+        """Logits (B, T, V) without padding; or, with targets, (sum of nats, count of targets) that are not -100."""
         hidden_BTC = self.hidden(ids_BT, cache)
         if targets_BT is None:
             return self.logits(hidden_BTC)

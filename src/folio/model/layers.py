@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from folio.model.attention import attend
 from folio.model.cache import LayerCache
 from folio.model.config import GPTConfig
+from folio.model.eager import rms_norm, squared_relu
 
 
 class RMSNorm(nn.Module):
-    """x over its root mean square, times a learned gain (Zhang and Sennrich 2019), in the dtype of x."""
+    """x over its root mean square, times a learned gain."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -25,7 +26,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
 
 def make_norm(config: GPTConfig, width: int) -> nn.Module:
@@ -36,8 +37,8 @@ def make_norm(config: GPTConfig, width: int) -> nn.Module:
 
 def rotary_table(head_size: int, length: int, theta: float) -> tuple[Tensor, Tensor]:
     """``cos`` and ``sin`` of position times frequency, (length, K) in fp32; both halves of K hold the same angles."""
-    frequency = theta ** (-torch.arange(0, head_size, 2, dtype=torch.int64).float() / head_size)
-    angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)
+    frequency = theta ** (-torch.arange(0, head_size, 2, dtype=torch.int64, device="cpu").float() / head_size)
+    angle = torch.outer(torch.arange(length, dtype=torch.float32, device="cpu"), frequency)
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
 
@@ -111,7 +112,7 @@ class MLP(nn.Module):
             case "relu":
                 h = F.relu(h)
             case "relu2":
-                h = F.relu(h).square()
+                h = squared_relu(h)
             case "swiglu":
                 gate, value = h.chunk(2, dim=-1)
                 h = F.silu(gate) * value

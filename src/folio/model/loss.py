@@ -82,7 +82,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     continue
                 slope_nV = torch.softmax(logits_nV, dim=-1)  # in the dtype of the products that follow
                 slope_nV.scatter_(1, index_n1, torch.expm1(log_p_n1).to(slope_nV.dtype))
-                if slope_nV.device.type != "cpu" or not bool(learned_n1.all()):
+                if torch.compiler.is_compiling() or slope_nV.device.type != "cpu" or not bool(learned_n1.all()):
                     slope_nV.mul_(learned_n1)
                 if needs_hidden:
                     grad_hidden.append(slope_nV @ weight_VC)
