@@ -1,0 +1,111 @@
+"""The loss of a model on a stream of tokens, every token weighed once, with its standard error.
+
+B windows of one forward pass, T block size
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from folio.errors import DataError
+from folio.model.gpt import GPT
+from folio.model.loss import IGNORE
+from folio.shards.batches import evaluation_windows
+from folio.shards.stream import TokenStream
+
+CONVENTION = "disjoint blocks"
+FORWARD_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class LossScore:
+    """Mean negative log-likelihood over ``tokens`` tokens, in disjoint blocks of ``block_size``.
+
+    ``standard_error_nats`` is that of ``nats_per_token``, taking the ``blocks`` as independent (ratio estimator).
+    ``bits_per_byte`` divides by the bytes of the text itself, so models with different tokenizers compare.
+    """
+
+    total_nats: float
+    tokens: int
+    blocks: int
+    block_size: int
+    nats_per_token: float
+    standard_error_nats: float
+    perplexity: float
+    bits_per_byte: float
+    convention: str = CONVENTION
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def loss_on(
+    model: GPT,
+    stream: TokenStream,
+    *,
+    bytes_per_token: float,
+    max_tokens: int = 0,
+    autocast: AbstractContextManager[object] | None = None,
+) -> LossScore:
+    """Score ``model`` on the first ``max_tokens`` of ``stream`` (0: all). Contexts begin anew at every block.
+
+    ``bytes_per_token`` is the UTF-8 bytes of the stream's text over its tokens. The result does not depend on how many
+    blocks share a forward pass. :class:`DataError` if there is nothing to score.
+    """
+    device = next(model.parameters()).device
+    block_size = model.config.block_size
+    block_nats: list[np.ndarray] = []
+    block_tokens: list[np.ndarray] = []
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast or nullcontext():
+            for rows_BT in _batches(stream, block_size, max_tokens, max(1, FORWARD_TOKENS // block_size)):
+                rows_BT = rows_BT.to(device)
+                targets_BT = rows_BT[:, 1:].contiguous()
+                nats_BT = model.token_nats(rows_BT[:, :-1].clamp(min=0), targets_BT)
+                block_nats.append(nats_BT.double().sum(1).cpu().numpy())
+                block_tokens.append((targets_BT != IGNORE).sum(1).cpu().numpy())
+    finally:
+        model.train(was_training)
+    if not block_nats:
+        raise DataError("there are no tokens to score", "Give a text of at least two tokens.")
+    return _score(np.concatenate(block_nats), np.concatenate(block_tokens), block_size, bytes_per_token)
+
+
+def _batches(stream: TokenStream, block_size: int, max_tokens: int, size: int) -> Iterator[Tensor]:
+    """Windows of block_size + 1 ids in order, the last short one filled up with ``IGNORE``."""
+    windows = evaluation_windows(stream, block_size)
+    count = len(windows) if not max_tokens else min(len(windows), max(1, max_tokens // block_size))
+    for first in range(0, count, size):
+        chosen = [windows.read(i) for i in range(first, min(first + size, count))]
+        width = max(len(ids) for ids in chosen)
+        rows = torch.full((len(chosen), width), IGNORE, dtype=torch.int64)
+        for row, ids in zip(rows, chosen, strict=True):
+            row[: len(ids)] = torch.from_numpy(ids.astype(np.int64))
+        yield rows
+
+
+def _score(nats: np.ndarray, tokens: np.ndarray, block_size: int, bytes_per_token: float) -> LossScore:
+    total, count, blocks = float(nats.sum()), int(tokens.sum()), len(nats)
+    mean = total / count
+    residual = nats - mean * tokens
+    spread = float((residual**2).sum()) * blocks / (blocks - 1) if blocks > 1 else math.nan
+    return LossScore(
+        total_nats=total,
+        tokens=count,
+        blocks=blocks,
+        block_size=block_size,
+        nats_per_token=mean,
+        standard_error_nats=math.sqrt(spread) / count,
+        perplexity=math.exp(min(mean, 700.0)),
+        bits_per_byte=mean / math.log(2) / bytes_per_token if bytes_per_token else math.nan,
+    )

@@ -1,0 +1,69 @@
+"""Where metrics go besides ``metrics.jsonl``: TensorBoard and Weights & Biases, if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from folio.errors import require
+
+Sink = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def open_sinks(names: Sequence[str], run: Path) -> Iterator[list[Sink]]:
+    """The sinks called ``names``, closed at the end. :class:`MissingExtra` if a package is not installed."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(SINKS[name](run)) for name in dict.fromkeys(names)]
+
+
+def require_sinks(names: Sequence[str]) -> None:
+    """:class:`MissingExtra` if a package of ``names`` is not installed; to be asked before anything is written."""
+    for name in names:
+        require(name, "track")
+
+
+def _scalars(line: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{line['kind']}/{key}": float(value)
+        for key, value in line.items()
+        if key not in ("step", "kind") and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+@contextmanager
+def _tensorboard(run: Path) -> Iterator[Sink]:
+    require("tensorboard", "track")
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(run / "tensorboard")
+
+    def send(line: dict[str, Any]) -> None:
+        for name, value in _scalars(line).items():
+            writer.add_scalar(name, value, line["step"])
+        if line["kind"] == "sample":
+            writer.add_text("sample", line["prompt"] + line["text"], line["step"])
+
+    try:
+        yield send
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _wandb(run: Path) -> Iterator[Sink]:
+    wandb: Any = require("wandb", "track")
+    tracker = wandb.init(project="folio", name=run.name, dir=str(run), resume="allow", id=run.name)
+
+    def send(line: dict[str, Any]) -> None:
+        tracker.log(_scalars(line), step=line["step"])
+
+    try:
+        yield send
+    finally:
+        tracker.finish()
+
+
+SINKS = {"tensorboard": _tensorboard, "wandb": _wandb}
