@@ -1,0 +1,175 @@
+"""``folio check``: what a recipe would build and what it would take, without touching data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from folio.verbs.action import Action, Outcome, Terminal
+from folio.verbs.options import over_recipe
+from folio.verbs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from folio.runtime import Runtime
+    from folio.training.plan import BatchPlan
+
+GIB = 2**30
+ASSUMED_SIZES = {"char": 128, "word": 16384}
+"""Ids of a tokenizer whose size only the text can tell."""
+
+
+class CheckOptions(Recipe):
+    """A recipe, with flags over it."""
+
+    recipe: tyro.conf.Positional[str]
+    """A preset's name or a TOML file."""
+
+
+def check(options: CheckOptions, terminal: Terminal) -> Outcome:
+    """Count parameters, operations and memory of the recipe's model, and say what it would run on."""
+    from folio.runtime import make_runtime
+    from folio.training.plan import solve_batch
+
+    config = options.train
+    vocab_size, vocabulary = _vocabulary(options)
+    options = options.model_copy(update={"model": options.model.model_copy(update={"vocab_size": vocab_size})})
+    runtime = make_runtime(config.device, config.precision, seed=config.seed)
+    plan = solve_batch(config.batch_tokens, options.model.block_size, config.micro_batch, device=runtime.device.type)
+    data = {
+        "recipe": options.recipe,
+        "vocabulary": vocabulary,
+        "shape": options.model.model_dump(mode="json"),
+        "saved_as": _architecture(options),
+        "counts": _counts(options, plan),
+        "training_memory": _training_memory(options, runtime, plan),
+        "inference_memory": _inference_memory(options),
+        "environment": _environment(runtime),
+    }
+    _show(data, terminal)
+    return Outcome(data, next=(f"folio train {options.recipe}",))
+
+
+def _vocabulary(options: CheckOptions) -> tuple[int, str]:
+    """The size of the vocabulary and how it is known, for no text is read and no tokenizer trained here."""
+    from folio.model.config import GPTConfig
+    from folio.tokenizer.config import DEFAULT_BPE_SIZE
+
+    tokenizer = options.tokenizer
+    if "vocab_size" in options.model.model_fields_set:
+        return options.model.vocab_size, f"{options.model.vocab_size:,} ids"
+    if tokenizer.path is not None:
+        from folio.tokenizer import load_tokenizer
+
+        size = load_tokenizer(tokenizer.path).vocab_size
+        return size, f"{size:,} ids, from {tokenizer.path}"
+    if tokenizer.kind == "gpt2":
+        size = GPTConfig().vocab_size
+        return size, f"{size:,} ids"
+    if tokenizer.kind == "bpe" or tokenizer.vocab_size is not None:
+        size = tokenizer.vocab_size or DEFAULT_BPE_SIZE
+        return size, f"{size:,} ids, if the text has so many"
+    size = ASSUMED_SIZES[tokenizer.kind]
+    return size, f"{size:,} ids assumed: the text decides (set model.vocab_size to be exact)"
+
+
+def _architecture(options: CheckOptions) -> str:
+    from folio.model.families import ARCHITECTURES, family_of
+
+    return ARCHITECTURES[family_of(options.model)]
+
+
+def _counts(options: CheckOptions, plan: BatchPlan) -> dict[str, Any]:
+    from folio.model.accounting import forward_flops, parameter_counts, training_flops
+
+    counts, config = parameter_counts(options.model), options.train
+    return {
+        "parameters": counts.total,
+        "embedding_parameters": counts.embedding,
+        "non_embedding_parameters": counts.non_embedding,
+        "forward_flops_per_token": forward_flops(options.model),
+        "training_flops_per_token": training_flops(options.model),
+        "training_flops_per_token_palm": training_flops(options.model, causal=False),
+        "steps": config.steps,
+        "tokens_per_step": plan.tokens,
+        "sequences_per_step": plan.sequences,
+        "micro_batch": plan.micro_batch,
+        "accumulation": plan.accumulation,
+        "tokens_trained_on": plan.tokens * config.steps,
+        "flops_of_the_run": training_flops(options.model) * plan.tokens * config.steps,
+    }
+
+
+def _training_memory(options: CheckOptions, runtime: Runtime, plan: BatchPlan) -> dict[str, int]:
+    from folio.model.memory import training_memory
+
+    return training_memory(
+        options.model,
+        plan.micro_batch,
+        dtype=runtime.precision,
+        optimizer=options.train.optimizer.kind,
+        recompute=options.train.recompute,
+        accumulates=plan.accumulation > 1,
+        device=runtime.device.type,
+    ).as_dict()
+
+
+def _inference_memory(options: CheckOptions) -> dict[str, dict[str, int]]:
+    from folio.model.memory import inference_memory
+
+    return {dtype: inference_memory(options.model, dtype=dtype).as_dict() for dtype in ("fp32", "bf16")}
+
+
+def _environment(runtime: Runtime) -> dict[str, Any]:
+    import torch
+
+    from folio.artifacts import environment
+
+    return {
+        **environment(),
+        "device": str(runtime.device),
+        "precision": runtime.precision,
+        "precision_reason": runtime.reason,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _show(data: dict[str, Any], terminal: Terminal) -> None:
+    shape, counts, here = data["shape"], data["counts"], data["environment"]
+    rows: list[tuple[str, object]] = [(name, value) for name, value in shape.items() if value is not None]
+    rows[0] = ("vocabulary", data["vocabulary"])
+    rows.append(("saved as", data["saved_as"]))
+    terminal.table(("model", ""), [(name, _plain(value)) for name, value in rows])
+    terminal.table(("counts", ""), [(name.replace("_", " "), _count(value)) for name, value in counts.items()])
+    memory = [(f"training: {_part(name)}", _gib(value)) for name, value in data["training_memory"].items()]
+    for dtype, parts in data["inference_memory"].items():
+        memory += [(f"inference, {dtype}: {_part(name)}", _gib(value)) for name, value in parts.items()]
+    terminal.table(("memory (estimate)", ""), memory)
+    terminal.table(("environment", ""), [(name.replace("_", " "), _plain(value)) for name, value in here.items()])
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else "yes" if value is True else "no" if value is False else str(value)
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value < 10**12 else f"{value:.3e}"
+
+
+def _part(name: str) -> str:
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
+def _gib(value: int) -> str:
+    return f"{value / GIB:.3f} GiB"
+
+
+ACTIONS = {
+    "": Action(
+        CheckOptions,
+        check,
+        "Parameters, FLOPs, memory and environment of a recipe, without touching data.",
+        examples=("folio check gpt2", "folio check modern-124m --train.micro-batch 4 --train.recompute"),
+        default=over_recipe(CheckOptions),
+    )
+}

@@ -1,0 +1,66 @@
+"""A model by the name a person gives it: a folder of this machine, or a Hugging Face hub id."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from folio.errors import ArtifactError, Unreachable, UserError, require
+from folio.model.find import find_model
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json"]
+TIMEOUT_S = 5.0
+
+
+def model_folder(given: str | Path) -> Path:
+    """The model folder that ``given`` means: a run, a checkpoint, a model folder, or a hub id such as ``org/name``.
+
+    What exists here wins; ``org/name`` is taken for a path where a folder ``org`` exists. A hub model is fetched once
+    and kept in the hub's own cache. :class:`ArtifactError` if there is no such model, :class:`Unreachable` without
+    network, :class:`MissingExtra` without the package huggingface_hub.
+    """
+    name = str(given)
+    if Path(given).exists() or not HUB_ID.fullmatch(name) or Path(name).parent.is_dir():
+        return find_model(given)
+    return find_model(download(name))
+
+
+def download(name: str) -> Path:
+    """The snapshot of hub model ``name`` in the hub's cache; without network the one that is there already."""
+    hub = require("huggingface_hub", "hf")
+    constants = require("huggingface_hub.constants", "hf")
+    errors = require("huggingface_hub.errors", "hf")
+    offline = constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT)
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=FILES, local_files_only=offline))
+    except errors.LocalEntryNotFoundError:
+        raise _unreachable(name) from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise ArtifactError(
+            f"'{name}' is no folder here, and the hub has no such public model",
+            "Check the path or the id; for a private one, log in with: hf auth login",
+        ) from None
+    except errors.HfHubHTTPError as error:
+        raise Unreachable(f"the hub refused '{name}': {str(error).splitlines()[0]}", "Try again later.") from None
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether the hub answers within seconds (its own client would try again for most of a minute)."""
+    request = urllib.request.Request(endpoint, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=TIMEOUT_S).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _unreachable(name: str) -> UserError:
+    return Unreachable(
+        f"'{name}' is no folder here, and the hub cannot be reached to look for it",
+        "Check the path, or connect to the network (and unset HF_HUB_OFFLINE).",
+    )

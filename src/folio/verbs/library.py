@@ -1,0 +1,214 @@
+"""Folio as a library: the twin of the command line.
+
+>>> model = folio.load("runs/demo")                                          # doctest: +SKIP
+>>> model.generate("ROMEO:\\n", max_new_tokens=60, top_k=50, seed=1)         # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from folio.artifacts import new_folder, write_manifest
+from folio.config import build, config_error, validated
+from folio.errors import ArtifactError, ConfigError, nearest
+from folio.generation.config import GenerationConfig
+from folio.generation.engine import Generation, device_of, prompt_ids
+from folio.model.config import GPTConfig
+from folio.model.folder import load_model, save_model
+from folio.model.gpt import GPT
+from folio.model.packed import PackedGPT, pack, packing_helps
+from folio.model.quantized import quantize_int8
+from folio.shards import Shards
+from folio.shards import open_shards as _open_shards
+from folio.tokenizer import Tokenizer
+from folio.tokenizer import load_tokenizer as _load_tokenizer
+from folio.verbs.hub import model_folder
+from folio.verbs.recipe import Recipe, load_recipe
+
+Dtype = Literal["fp32", "bf16", "fp16", "int8"]
+TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
+
+
+def load(path: str | Path, dtype: Dtype | torch.dtype | None = None, device: str | torch.device | None = None) -> Model:
+    """Open a run (its best checkpoint), a checkpoint, a Hugging Face-style folder, or a hub id.
+
+    ``dtype`` of the weights: "fp32" (the default), "bf16", "fp16", or "int8" (CPU only: for writing and scoring, not
+    for saving). ``device``: "cpu", "cuda", "mps"; by default a GPU if there is one.
+    """
+    name = dtype_name(dtype)
+    place = _device(device)
+    folder = model_folder(path)
+    gpt = load_model(folder, device=place, dtype=TORCH_DTYPES[name])
+    return Model(quantize_int8(gpt) if name == "int8" else gpt, folder)
+
+
+class Model:
+    """A language model with its tokenizer.
+
+    ``model(ids)`` gives logits, :meth:`generate` text, :meth:`score` log-probabilities. ``gpt`` is the module itself.
+    """
+
+    def __init__(self, gpt: GPT, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+        self.gpt = gpt
+        self.folder = folder
+        if tokenizer is not None:
+            self.tokenizer = tokenizer
+
+    @property
+    def config(self) -> GPTConfig:
+        """The shape."""
+        return self.gpt.config
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer in the model's folder; :class:`ArtifactError` if there is none that Folio reads."""
+        return _load_tokenizer(self.folder)
+
+    @cached_property
+    def _writer(self) -> GPT:
+        return pack(self.gpt) if packing_helps(self.gpt) else self.gpt
+
+    @torch.no_grad()
+    def __call__(self, ids: Tensor | np.ndarray | Sequence[Sequence[int]]) -> Tensor:
+        """Logits, (B, T, vocab_size) in fp32, of int64 ids (B, T); padding rows of the head are not among them."""
+        given = torch.as_tensor(ids, dtype=torch.int64, device=device_of(self.gpt))
+        if given.ndim != 2:
+            raise ValueError(f"ids have the shape {tuple(given.shape)}; (batch, time) is needed")
+        if given.numel() and not 0 <= int(given.min()) <= int(given.max()) < self.config.vocab_size:
+            raise ValueError(f"ids must lie in [0, {self.config.vocab_size})")
+        logits: Tensor = self.gpt(given)
+        return logits.float()
+
+    def generate(self, prompt: str = "", **settings: Any) -> str:
+        """What the model writes after ``prompt``, the prompt not included.
+
+        ``settings`` are the keys of ``GenerationConfig``: max_new_tokens, temperature, top_k, top_p, min_p,
+        repetition_penalty, seed, stop. :class:`ConfigError` for a key or value that cannot be.
+        """
+        return "".join(self.stream(prompt, **settings))
+
+    def stream(self, prompt: str = "", **settings: Any) -> Iterator[str]:
+        """The same, in pieces as they are written."""
+        config, mistakes = validated(GenerationConfig, settings)
+        if config is None:
+            raise config_error(mistakes)
+        writing = Generation(self._writer, self.tokenizer, [prompt], config)
+        return (piece.text for piece in writing if piece.text)
+
+    def score(self, prompt: str, continuation: str) -> float:
+        """Summed natural log-probability of ``continuation`` after ``prompt``.
+
+        The two are encoded apart, so the scored span is known in ids: a space between them belongs to either. An empty
+        prompt is end-of-text. Beyond the context every id is scored with at least half a context before it.
+        """
+        context, scored = prompt_ids(self.tokenizer, prompt), self.tokenizer.encode(continuation)
+        ids, block_size = context + scored, self.config.block_size
+        total, start = 0.0, len(context)
+        while start < len(ids):
+            stop = min(len(ids), max(block_size + 1, start + max(1, block_size // 2)))
+            window = torch.tensor([ids[max(0, stop - 1 - block_size) : stop]], device=device_of(self.gpt))
+            nats = self.gpt.token_nats(window[:, :-1], window[:, 1:])
+            total -= float(nats[0, start - stop :].double().sum())
+            start = stop
+        return total
+
+    def save(self, path: str | Path) -> None:
+        """Write a Hugging Face folder, whole or not at all; :class:`ArtifactError` if ``path`` holds something else."""
+        if isinstance(self.gpt, PackedGPT):
+            raise ArtifactError("int8 weights are for use, not for keeping", 'Load with dtype "fp32", then save.')
+        with new_folder(Path(path), replace="model") as folder:
+            save_model(
+                self.gpt,
+                folder,
+                eos_id=self.tokenizer.eot_id,
+                tokenizer_files=self.tokenizer.save_into,
+                dtype=self.gpt.embed.weight.dtype,
+            )
+            write_manifest(folder, "model", self.config.model_dump(mode="json"), device=str(device_of(self.gpt)))
+
+
+def as_dtype(gpt: GPT, dtype: Dtype | torch.dtype) -> GPT:
+    """A copy of ``gpt`` for writing as fast as its device can: in that dtype, and with packed weights on a CPU."""
+    name = dtype_name(dtype)
+    if name == "int8":
+        return quantize_int8(gpt)
+    with torch.no_grad():
+        state = {key: value.to(TORCH_DTYPES[name]) for key, value in gpt.state_dict().items()}
+    from folio.model.build import allocate
+
+    cast = allocate(gpt.config, device=device_of(gpt), dtype=TORCH_DTYPES[name]).eval()
+    cast.load_state_dict(state, strict=True, assign=True)
+    return pack(cast) if packing_helps(cast) else cast
+
+
+def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | None = None) -> Path:
+    """Train as ``folio train`` does and return the run's folder.
+
+    ``config`` is a :class:`Recipe`, its tables as a mapping, a preset's name or the path of a TOML file. ``out`` is the
+    run's folder; by default the first free name under ``runs/``.
+    """
+    from folio.verbs.action import Terminal
+    from folio.verbs.train import fresh_folder, recipe_name, start
+
+    if isinstance(config, str | Path):
+        recipe, name = load_recipe(str(config)), str(config)
+    else:
+        recipe = config if isinstance(config, Recipe) else build(Recipe, config)
+        name = "custom"
+    run = Path(out) if out is not None else fresh_folder(Path("runs") / recipe_name(name))
+    start(recipe, run, name, Terminal(quiet=True))
+    return run
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer in a tokenizer folder, a model folder, a checkpoint or a run."""
+    folder = Path(path)
+    return _load_tokenizer(folder if (folder / "tokenizer.json").is_file() else model_folder_or(folder))
+
+
+def model_folder_or(folder: Path) -> Path:
+    """The model folder inside ``folder``, or ``folder`` itself where there is none."""
+    try:
+        return model_folder(folder)
+    except ArtifactError:
+        return folder
+
+
+def open_shards(path: str | Path, tokenizer: Tokenizer | None = None) -> Shards:
+    """Shards on disk; with a ``tokenizer``, refused if another one made them."""
+    return _open_shards(Path(path), tokenizer)
+
+
+def dtype_name(dtype: Dtype | torch.dtype | None) -> Dtype:
+    """The name of a dtype, fp32 for None; :class:`ConfigError` for what weights cannot be."""
+    names = {TORCH_DTYPES[name]: name for name in ("fp32", "bf16", "fp16")}
+    name = "fp32" if dtype is None else names.get(dtype, str(dtype)) if isinstance(dtype, torch.dtype) else dtype
+    if name in get_args(Dtype):
+        return name  # type: ignore[return-value]
+    guess = nearest(name, get_args(Dtype))
+    raise ConfigError(
+        f"there is no dtype '{name}'", f"Did you mean {guess}?" if guess else f"One of: {', '.join(get_args(Dtype))}."
+    )
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device in (None, "auto"):
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"there is no device '{device}'", "Use cpu, cuda or mps.") from None
+    if (chosen.type == "cuda" and not torch.cuda.is_available()) or (
+        chosen.type == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise ConfigError(f"device '{device}' is not available on this machine", "Use cpu.")
+    return chosen

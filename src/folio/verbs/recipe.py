@@ -1,0 +1,53 @@
+"""A recipe: everything one training run is made from, one table per room, in pipeline order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from folio.config import Table, build, read_recipe, recipe_path
+from folio.corpus.config import CorpusConfig
+from folio.errors import ConfigError
+from folio.generation.config import GenerationConfig
+from folio.model.config import GPTConfig
+from folio.shards.config import ShardsConfig
+from folio.tokenizer.config import TokenizerConfig
+from folio.training.config import TrainConfig
+
+
+class RecipeShards(ShardsConfig):
+    """Where the ids come from: shards made before, or made now from the corpus and kept in the cache."""
+
+    path: Path | None = None
+    """Shards made before, to train on as they are; needs tokenizer.path (or kind gpt2). The corpus is not read."""
+
+
+class Recipe(Table):
+    """What ``folio train`` reads from a preset or a TOML file."""
+
+    corpus: CorpusConfig = CorpusConfig()
+    """Text."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """Text to ids."""
+    shards: RecipeShards = RecipeShards()
+    """Ids on disk."""
+    model: GPTConfig = GPTConfig()
+    """The shape of the model; its vocabulary is the tokenizer's."""
+    train: TrainConfig = TrainConfig()
+    """The training run."""
+    generation: GenerationConfig = GenerationConfig()
+    """How samples are drawn while training."""
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """The recipe of a preset or a TOML file; :class:`ConfigError` names every mistake in it."""
+    return build(Recipe, read_recipe(name_or_path), source=f"'{recipe_path(name_or_path)}'")
+
+
+def model_for_vocabulary(config: GPTConfig, vocab_size: int) -> GPTConfig:
+    """``config`` with the tokenizer's vocabulary. A ``vocab_size`` given by hand must agree."""
+    given = config.vocab_size if "vocab_size" in config.model_fields_set else vocab_size
+    if given != vocab_size:
+        raise ConfigError(
+            f"model.vocab_size is {given:,}; the tokenizer has {vocab_size:,} ids", "Leave model.vocab_size out."
+        )
+    return config.model_copy(update={"vocab_size": vocab_size})

@@ -1,0 +1,87 @@
+"""``folio check`` counts what a recipe would build, and reads no text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from folio.cli import main
+from folio.config import preset_paths
+
+
+def checked(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, object]:
+    assert main(["check", *args, "--json"]) == 0
+    answer: dict[str, object] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "saved_as"),
+    [
+        ("gpt2", 124_439_808, "GPT2LMHeadModel"),
+        ("gpt2-medium", 354_823_168, "GPT2LMHeadModel"),
+        ("gpt2-large", 774_030_080, "GPT2LMHeadModel"),
+        ("gpt2-xl", 1_557_611_200, "GPT2LMHeadModel"),
+        ("modern-124m", 123_552_768, "Qwen3ForCausalLM"),
+        ("modern-350m", 353_506_304, "Qwen3ForCausalLM"),
+    ],
+)
+def test_presets_have_the_parameters_of_their_names(
+    preset: str, parameters: int, saved_as: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = checked(capsys, preset)
+    assert answer["counts"]["parameters"] == parameters
+    assert answer["saved_as"] == saved_as
+    assert answer["next"] == [f"folio train {preset}"]
+
+
+def test_it_prints_what_it_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "gpt2"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("124,439,808", "GPT2LMHeadModel", "flops per token", "GiB", "precision", "threads", "torch"):
+        assert words in printed
+
+
+@pytest.mark.parametrize("preset", preset_paths())
+def test_every_preset_can_be_checked(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = checked(capsys, preset)
+    parts = answer["training_memory"]
+    assert parts["peak_bytes"] >= parts["weights_bytes"] + parts["optimizer_bytes"] + parts["gradients_bytes"]
+
+
+def test_flags_change_what_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = checked(capsys, "gpt2")
+    changed = checked(capsys, "gpt2", "--model.n-layer", "6", "--train.recompute", "--train.micro-batch", "1")
+    assert changed["counts"]["parameters"] < plain["counts"]["parameters"]
+    assert changed["training_memory"]["activations_bytes"] < 0.2 * plain["training_memory"]["activations_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("table", "size", "words"),
+    [
+        ('kind = "bpe"\nvocab_size = 1000', 1000, "1,000 ids"),
+        ('kind = "bpe"', 4096, "4,096 ids"),
+        ('kind = "char"', 128, "assumed"),
+        ('kind = "gpt2"', 50257, "50,257 ids"),
+    ],
+)
+def test_the_vocabulary_is_the_tokenizers(
+    table: str, size: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(f"[tokenizer]\n{table}\n[model]\nn_layer = 1\nblock_size = 64\n")
+    answer = checked(capsys, str(recipe))
+    assert answer["shape"]["vocab_size"] == size
+    assert words in answer["vocabulary"]
+
+
+def test_an_impossible_shape_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "gpt2", "--model.n-head", "7"]) == 2
+    assert "n_head 7 does not divide n_embd 768" in capsys.readouterr().err
+
+
+def test_a_misspelt_preset_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "gpt2-mediun"]) == 2
+    assert "Did you mean gpt2-medium?" in capsys.readouterr().err

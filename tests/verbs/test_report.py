@@ -1,0 +1,58 @@
+"""``folio report`` writes the page and gives the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from folio.errors import UserError
+from folio.training.metrics import MetricsLog
+from folio.verbs.action import Terminal
+from folio.verbs.report import ACTIONS, ReportOptions, report
+
+
+def make_run(folder: Path) -> Path:
+    folder.mkdir()
+    with MetricsLog(folder / "metrics.jsonl") as log:
+        log.log(kind="train", step=1, tokens=64, nats_per_token=4.0, elapsed_s=1.0)
+        log.log(kind="validation", step=1, nats_per_token=3.5, bits_per_byte=1.7, tokens=1000, standard_error_nats=0.1)
+    return folder
+
+
+def test_one_run_gives_its_report_and_its_scores(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    outcome = report(ReportOptions(runs=(run,)), Terminal(quiet=True))
+    assert outcome.wrote == (run / "report.html",)
+    assert outcome.wrote[0].is_file()
+    (score,) = outcome.data["runs"]
+    assert (score["nats_per_token"], score["tokens"], score["standard_error_nats"]) == (3.5, 1000, 0.1)
+    json.dumps(dict(outcome.data), allow_nan=False)
+
+
+def test_several_runs_are_compared_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = (make_run(tmp_path / "a"), make_run(tmp_path / "b"))
+    to = tmp_path / "out" / "cmp.html"
+    assert report(ReportOptions(runs=runs, to=to), Terminal(quiet=True)).wrote == (to,)
+    monkeypatch.chdir(tmp_path)
+    assert report(ReportOptions(runs=runs), Terminal(quiet=True)).wrote == (Path("comparison.html"),)
+    assert os.path.getsize("comparison.html") > 1000
+
+
+def test_the_scores_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report(ReportOptions(runs=(make_run(tmp_path / "run"),)), Terminal())
+    printed = capsys.readouterr().out
+    assert "3.5" in printed
+    assert "nats/token" in printed
+
+
+def test_no_run_at_all_is_the_users_to_mend() -> None:
+    with pytest.raises(UserError, match="no run was named"):
+        report(ReportOptions(runs=()), Terminal(quiet=True))
+
+
+def test_the_verb_has_one_action_with_examples() -> None:
+    assert list(ACTIONS) == [""]
+    assert all(example.startswith("folio report ") for example in ACTIONS[""].examples)
