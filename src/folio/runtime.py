@@ -146,7 +146,7 @@ def keep_pages() -> bool:
         return False
     m_mmap_max, m_trim_threshold = -4, -1  # malloc.h
     libc = ctypes.CDLL(None)
-    return bool(libc.mallopt(m_mmap_max, 0)) and bool(libc.mallopt(m_trim_threshold, 2**31 - 1))
+    return bool(libc.mallopt(m_mmap_max, 0)) and bool(libc.mallopt(m_trim_threshold, -1))
 
 
 @cache

@@ -163,9 +163,9 @@ def test_a_run_without_a_folder_of_its_own_takes_the_next_free_one(
 
 def stopped_run(folio: Folio, recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of which only step 4 of 24 was saved before the process died."""
-    from folio.verbs import session
+    from folio.verbs import sitting
 
-    save = session.checkpoints.save_checkpoint
+    save = sitting.checkpoints.save_checkpoint
 
     class Died(Exception):
         pass
@@ -175,7 +175,7 @@ def stopped_run(folio: Folio, recipe: Path, run: Path, monkeypatch: pytest.Monke
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(session.checkpoints, "save_checkpoint", save_and_die)
+        patch.setattr(sitting.checkpoints, "save_checkpoint", save_and_die)
         assert folio("train", recipe, "--out", run, "--train.precision", "fp32")[0] == 1
 
 

@@ -68,5 +68,5 @@ class _SquaredReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
-        (positive,) = ctx.saved_tensors
+        positive: Tensor = ctx.saved_tensors[0]
         return (dy * positive).mul_(2)

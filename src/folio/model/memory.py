@@ -97,14 +97,14 @@ def _block_bytes(config: GPTConfig, T: int, size: int, probabilities: int) -> in
     """Bytes that one block keeps per token for its backward pass.
 
     ``size`` is that of the products' dtype, ``probabilities`` the attention weights kept per head and sequence. The
-    residual stream is fp32; LayerNorm keeps its input alone, RMSNorm also the normalized one.
+    residual stream is fp32; a norm keeps its input alone.
     """
     C, H, G, K = config.n_embd, config.n_head, config.kv_heads, config.head_size
-    norms = 2 * 4 * C * (2 if config.norm == "rmsnorm" else 1)
+    norms = 2 * 4 * C
     keys = 2 * C if probabilities or G == H else 2 * G * K  # the products repeat keys and values for every head
     attention = size * (C + C + keys + C)  # input of qkv; q, k, v; input of proj
     if config.qk_norm:
-        attention += (H + G) * K * (size + 4)
+        attention += (H + G) * K * size
     if probabilities:
         attention += size * H * probabilities // T * (2 if config.dropout else 1)
     inside = (4 if config.activation == "swiglu" else 2) * config.hidden

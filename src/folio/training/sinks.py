@@ -13,10 +13,13 @@ Sink = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
-def open_sinks(names: Sequence[str], run: Path) -> Iterator[list[Sink]]:
-    """The sinks called ``names``, closed at the end. :class:`MissingExtra` if a package is not installed."""
+def open_sinks(names: Sequence[str], run: Path, done: int = 0) -> Iterator[list[Sink]]:
+    """The sinks called ``names``, closed at the end; what they hold of steps after ``done`` will be sent again.
+
+    :class:`MissingExtra` if a package is not installed.
+    """
     with ExitStack() as stack:
-        yield [stack.enter_context(SINKS[name](run)) for name in dict.fromkeys(names)]
+        yield [stack.enter_context(SINKS[name](run, done)) for name in dict.fromkeys(names)]
 
 
 def require_sinks(names: Sequence[str]) -> None:
@@ -34,11 +37,11 @@ def _scalars(line: dict[str, Any]) -> dict[str, float]:
 
 
 @contextmanager
-def _tensorboard(run: Path) -> Iterator[Sink]:
+def _tensorboard(run: Path, done: int) -> Iterator[Sink]:
     require("tensorboard", "track")
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(run / "tensorboard")
+    writer = SummaryWriter(run / "tensorboard", purge_step=done + 1 if done else None)
 
     def send(line: dict[str, Any]) -> None:
         for name, value in _scalars(line).items():
@@ -53,12 +56,13 @@ def _tensorboard(run: Path) -> Iterator[Sink]:
 
 
 @contextmanager
-def _wandb(run: Path) -> Iterator[Sink]:
+def _wandb(run: Path, done: int) -> Iterator[Sink]:
     wandb: Any = require("wandb", "track")
     tracker = wandb.init(project="folio", name=run.name, dir=str(run), resume="allow", id=run.name)
 
     def send(line: dict[str, Any]) -> None:
-        tracker.log(_scalars(line), step=line["step"])
+        if line["step"] > done:  # W&B keeps what it has
+            tracker.log(_scalars(line), step=line["step"])
 
     try:
         yield send

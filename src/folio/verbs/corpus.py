@@ -175,13 +175,13 @@ ACTIONS = {
     "get": Action(
         GetOptions,
         get,
-        "fetch a named corpus or vocabulary into the cache",
+        "Fetch a named corpus or vocabulary into the cache.",
         examples=("folio corpus get shakespeare", "folio corpus get tinyshakespeare --from-file input.txt"),
     ),
     "explore": Action(
         ExploreOptions,
         explore,
-        "documents, lengths, words and vocabulary coverage of a text, as tables and a page",
+        "Documents, lengths, words and vocabulary coverage of a text, as tables and a page.",
         examples=("folio corpus explore shakespeare", "folio corpus explore 'texts/**/*.jsonl.zst' --text-field body"),
     ),
 }

@@ -77,9 +77,9 @@ def steps_for(recipe: Recipe, prepared: Prepared, seconds: float, terminal: Term
         session.runtime.synchronize()
         times.append(time.perf_counter() - start)
     pace = sorted(times[1:])[len(times[1:]) // 2]
-    steps = max(20, round(0.93 * seconds / pace / 10) * 10)  # the rest goes to validation, samples and saving
+    steps = max(20, round(0.93 * seconds / pace / 20) * 20)  # the rest goes to validation, samples and saving
     terminal.print(f"pace       {pace * 1000:.0f} ms a step: {steps:,} steps in about {seconds / 60:.1f} minutes")
-    every = max(10, steps // 4)
+    every = steps // 4
     train = recipe.train.model_copy(update={"steps": steps, "validate_every": every, "sample_every": every})
     return recipe.model_copy(update={"train": train})
 

@@ -51,7 +51,7 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Outcome:
         raise ConfigError("--text, --corpus and --shards are three ways to say one thing", "Give one of them.")
     runtime = make_runtime(options.device, options.precision)
     model = load(options.model, device=str(runtime.device))
-    stream, bytes_per_token, name = _material(options, model.tokenizer, terminal)
+    stream, bytes_per_token, name = _material(options, model.tokenizer)
     score = loss_on(
         model.gpt,
         stream,
@@ -77,7 +77,7 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Outcome:
     return Outcome(data, next=(f"folio generate {options.model}",))
 
 
-def _material(options: EvaluateOptions, tokenizer: Tokenizer, terminal: Terminal) -> tuple[TokenStream, float, str]:
+def _material(options: EvaluateOptions, tokenizer: Tokenizer) -> tuple[TokenStream, float, str]:
     """The ids to score, the bytes of text behind each, and a name for them."""
     from folio.corpus import CorpusConfig, open_corpus
     from folio.evaluation.text import TextStream
@@ -93,7 +93,7 @@ def _material(options: EvaluateOptions, tokenizer: Tokenizer, terminal: Terminal
         split = None if options.text is not None else options.split
         stream = TextStream(corpus.documents(split), tokenizer)
         return stream, stream.text_bytes / len(stream), f"{corpus.name}" + (f" ({split})" if split else "")
-    prepared = prepare(_recipe_of_run(Path(options.model)), terminal)
+    prepared = prepare(_recipe_of_run(Path(options.model)), Terminal(quiet=True))
     if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
         raise ArtifactError(
             "the run's corpus now yields another tokenizer than the model's", "Say what to score: --text or --corpus."

@@ -62,7 +62,7 @@ ACTIONS = {
     "": Action(
         ReportOptions,
         report,
-        "one page that shows a run, or compares several",
+        "One page that shows a run, or compares several.",
         examples=("folio report runs/demo", "folio report runs/a runs/b --to comparison.html"),
     )
 }

@@ -1,10 +1,9 @@
-"""One training run wired together: rooms in, a run folder out."""
+"""One training run put together: a recipe and prepared data in, a model ready to train and a run folder out."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,15 @@ import torch
 
 from folio.artifacts import Parent, environment, new_folder, write_file
 from folio.errors import ArtifactError, ConfigError, DataError
-from folio.evaluation.loss import loss_on
-from folio.generation.engine import generate
 from folio.model.accounting import parameter_counts, training_flops
 from folio.model.gpt import GPT
 from folio.runtime import Runtime, make_runtime, matmul_peak
 from folio.shards import Batches
-from folio.training import checkpoint as checkpoints
 from folio.training.config import TrainConfig
-from folio.training.loop import Hooks, Line, Pace, Probe, fit
-from folio.training.metrics import METRICS, MetricsLog, read_metrics
+from folio.training.loop import Pace
 from folio.training.plan import BatchPlan, solve_batch
-from folio.training.sinks import open_sinks, require_sinks
+from folio.training.sinks import require_sinks
 from folio.training.state import TrainingState
-from folio.verbs.action import Terminal
 from folio.verbs.prepare import Prepared
 from folio.verbs.recipe import Recipe, model_for_vocabulary
 
@@ -90,6 +84,7 @@ def open_session(recipe: Recipe, prepared: Prepared) -> Session:
         prepared.tokenizer.encode(config.sample_prompt)
     torch.manual_seed(config.seed)
     if runtime.device.type == "cuda" and config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when it starts
         torch.use_deterministic_algorithms(True, warn_only=True)
     model = GPT(shape).initialize(config.seed, config.init)
     state = TrainingState(model, config, runtime)
@@ -157,110 +152,3 @@ def _description(session: Session, preset: str) -> dict[str, Any]:
         "tokenizer": session.prepared.tokenizer.fingerprint,
         "environment": {**environment(), "device": session.runtime.describe()},
     }
-
-
-def run_session(session: Session, run: Path, terminal: Terminal) -> None:
-    """Train to the end (or a request to stop), with metrics, probes, checkpoints and a progress bar."""
-    config = session.config
-    resumed = (run / METRICS).exists()
-    validation = [line["nats_per_token"] for line in _known_validation(run, session.state.step)]
-    session.pace.best = min(validation, default=math.inf)
-    with (
-        MetricsLog(run / METRICS) as log,
-        open_sinks(config.track, run) as sinks,
-        terminal.progress("train", config.steps, "step") as bar,
-    ):
-        if resumed:
-            log.log(kind="event", step=session.state.step, event="resumed")
-            checkpoints.remove_surplus(run, keep_last=config.keep_last, keep_every=config.keep_every)
-
-        def record(line: Line) -> None:
-            log.log(**line)
-            for sink in sinks:
-                sink(line)
-
-        def save(state: TrainingState, facts: Line) -> None:
-            log.sync()
-            checkpoints.save_checkpoint(
-                run,
-                state,
-                facts,
-                eos_id=session.prepared.tokenizer.eot_id,
-                tokenizer_files=session.prepared.tokenizer.save_into,
-                card=_card(session, facts),
-            )
-            checkpoints.remove_surplus(run, keep_last=config.keep_last, keep_every=config.keep_every)
-
-        hooks = Hooks(record, save, _probes(session, run), _show(session, bar.update))
-        fit(session.state, session.source, session.plan, hooks, session.pace)
-
-
-def _known_validation(run: Path, step: int) -> list[Line]:
-    if not (run / METRICS).exists():
-        return []
-    lines = read_metrics(run)
-    return [line for line in lines if line["kind"] == "validation" and line["step"] <= step]
-
-
-def _probes(session: Session, run: Path) -> list[Probe]:
-    config, prepared, model = session.config, session.prepared, session.state.model
-    drawing = session.recipe.generation
-    if drawing.seed is None:
-        drawing = drawing.model_copy(update={"seed": config.seed})
-
-    def validation(step: int) -> Line:
-        score = loss_on(
-            model,
-            prepared.shards.split("val"),
-            bytes_per_token=prepared.shards.bytes_per_token("val"),
-            max_tokens=config.validation_tokens,
-            autocast=session.runtime.autocast(),
-        )
-        return {"kind": "validation", **score.as_dict()}
-
-    def sample(step: int) -> Line:
-        text = generate(model, prepared.tokenizer, [config.sample_prompt], drawing)[0].text
-        with open(run / "samples.md", "a", encoding="utf-8") as file:
-            file.write(f"## Step {step:,}\n\n```text\n{config.sample_prompt}{text}\n```\n\n")
-        return {"kind": "sample", "prompt": config.sample_prompt, "text": text}
-
-    probes = [Probe(config.validate_every, validation)]
-    if config.sample_every:
-        probes.append(Probe(config.sample_every, sample))
-    return probes
-
-
-def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], None]:
-    bits = 1 / math.log(2) / session.prepared.shards.bytes_per_token("train")
-    smooth: dict[str, float] = {}
-
-    def show(line: Line) -> None:
-        if line["kind"] == "validation":
-            update(line["step"], {"val": f"{line['nats_per_token']:.3f} ({line['bits_per_byte']:.3f} bits/byte)"})
-        if line["kind"] != "train":
-            return
-        for key in ("nats_per_token", "tokens_per_s", "mfu"):
-            smooth[key] = 0.9 * smooth.setdefault(key, line[key]) + 0.1 * line[key]
-        loss = smooth["nats_per_token"]
-        fields = {
-            "loss": f"{loss:.3f}",
-            "bits/byte": f"{loss * bits:.3f}",
-            "tokens/s": f"{smooth['tokens_per_s']:,.0f}",
-            "MFU": f"{smooth['mfu']:.0%}",
-        }
-        update(line["step"], fields)
-
-    return show
-
-
-def _card(session: Session, facts: Line) -> str:
-    source = session.prepared.shards.manifest.config["source"]
-    lines = [f"Trained by Folio for {facts['tokens_seen']:,} tokens on {source}."]
-    if "nats_per_token" in facts:
-        lines.append(
-            f"Held-out loss {facts['nats_per_token']:.4f} nats/token, {facts['bits_per_byte']:.4f} bits/byte "
-            "(disjoint blocks, whole validation split)."
-            if not session.config.validation_tokens
-            else f"Held-out loss {facts['nats_per_token']:.4f} nats/token on a sample of the validation split."
-        )
-    return "\n\n".join(lines)

@@ -172,7 +172,7 @@ ACTIONS = {
     "write": Action(
         WriteOptions,
         write,
-        "turn text into files of token ids",
+        "Turn text into files of token ids.",
         examples=(
             "folio shards write shakespeare --tokenizer data/bpe --to data/shards",
             "folio shards write 'texts/*.txt' --tokenizer data/bpe --to data/shards --corpus.validation-fraction 0.05",
@@ -181,13 +181,13 @@ ACTIONS = {
     "inspect": Action(
         InspectOptions,
         inspect,
-        "show what shards hold",
+        "Show what shards hold.",
         examples=("folio shards inspect data/shards --tokenizer data/bpe",),
     ),
     "verify": Action(
         VerifyOptions,
         verify,
-        "read every byte and compare it with the manifest",
+        "Read every byte and compare it with the manifest.",
         examples=("folio shards verify data/shards",),
     ),
 }

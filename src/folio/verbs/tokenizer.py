@@ -210,7 +210,7 @@ ACTIONS = {
     "train": Action(
         TrainOptions,
         train,
-        "learn a tokenizer from text",
+        "Learn a tokenizer from text.",
         examples=(
             "folio tokenizer train shakespeare --to data/bpe-4096",
             "folio tokenizer train article.txt --kind bpe --vocab-size 300 --to data/bpe-300",
@@ -218,12 +218,12 @@ ACTIONS = {
         ),
     ),
     "get": Action(
-        GetOptions, get, "fetch GPT-2's own tokenizer", examples=("folio tokenizer get gpt2 --to data/gpt2",)
+        GetOptions, get, "Fetch GPT-2's own tokenizer.", examples=("folio tokenizer get gpt2 --to data/gpt2",)
     ),
     "inspect": Action(
         InspectOptions,
         inspect,
-        "size, longest tokens, and a text cut into tokens",
+        "Size, longest tokens, and a text cut into tokens.",
         examples=('folio tokenizer inspect data/bpe-4096 --text "To be, or not to be"',),
     ),
 }

@@ -146,7 +146,7 @@ def _go(session: Session, run: Path, terminal: Terminal) -> Outcome:
     from folio.reports.run import run_report
     from folio.training.checkpoint import best_checkpoint, list_checkpoints, weights_sha256
     from folio.training.metrics import read_metrics
-    from folio.verbs.session import run_session
+    from folio.verbs.sitting import run_session
 
     resolved = session.resolved()
     terminal.print(
