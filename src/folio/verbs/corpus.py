@@ -95,8 +95,7 @@ def explore(options: ExploreOptions, terminal: Terminal) -> Outcome:
         exploration_page(corpus.name, statistics, found).write(folder / "report.html")
         write_manifest(folder, KIND, {"corpus": corpus.name, "fingerprint": corpus.fingerprint, "limit": options.limit})
     _print(terminal, found)
-    what = f"--corpus.name {corpus.name}" if corpus.config.name else f"--corpus.path {options.what}"
-    follow = f"folio tokenizer train {what} --to data/bpe"
+    follow = f"folio tokenizer train {options.what} --to data/bpe"
     return Outcome(found, wrote=(to / "explore.json", to / "report.html"), next=(follow,))
 
 
