@@ -34,7 +34,7 @@ def test_cuda_where_there_is_none_is_refused_in_one_line() -> None:
         with pytest.raises(ConfigError) as refused:
             make_runtime(name)
         assert refused.value.problem == f"device '{name}' is not available on this machine"
-        assert refused.value.remedy == "Use --train.device auto, or cpu."
+        assert refused.value.remedy == "Use auto, or cpu."
 
 
 def test_a_device_that_is_none_is_refused() -> None:

@@ -78,7 +78,7 @@ def make_runtime(
     device: DeviceName | str = "auto", precision: Precision | Literal["auto"] = "auto", *, seed: int = 0
 ) -> Runtime:
     """Choose what is not given, check what is, make the process ready for it; :class:`ConfigError` if it cannot be."""
-    chosen = _choose_device(device)
+    chosen = choose_device(device)
     best, reason = _best_precision(chosen)
     if precision == "auto":
         precision = best
@@ -93,7 +93,8 @@ def make_runtime(
     return Runtime(chosen, precision, seed=seed, reason=reason)
 
 
-def _choose_device(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
+    """The device of that name; "auto" is a GPU if there is one. :class:`ConfigError` for one that is not here."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -104,7 +105,7 @@ def _choose_device(device: str) -> torch.device:
         raise ConfigError(f"there is no device '{device}'", "Use auto, cpu, cuda or mps.") from None
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(chosen.type, False):
-        raise ConfigError(f"device '{device}' is not available on this machine", "Use --train.device auto, or cpu.")
+        raise ConfigError(f"device '{device}' is not available on this machine", "Use auto, or cpu.")
     return chosen
 
 

@@ -25,6 +25,7 @@ from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
 from folio.model.packed import PackedGPT, pack, packing_helps
 from folio.model.quantized import quantize_int8
+from folio.runtime import choose_device
 from folio.shards import Shards
 from folio.shards import open_shards as _open_shards
 from folio.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ def load(path: str | Path, dtype: Dtype | torch.dtype | None = None, device: str
     for saving). ``device``: "cpu", "cuda", "mps"; by default a GPU if there is one.
     """
     name = dtype_name(dtype)
-    place = _device(device)
+    place = choose_device(str(device or "auto"))
     folder = model_folder(path)
     gpt = load_model(folder, device=place, dtype=TORCH_DTYPES[name])
     return Model(quantize_int8(gpt) if name == "int8" else gpt, folder)
@@ -196,19 +197,3 @@ def dtype_name(dtype: Dtype | torch.dtype | None) -> Dtype:
     raise ConfigError(
         f"there is no dtype '{name}'", f"Did you mean {guess}?" if guess else f"One of: {', '.join(get_args(Dtype))}."
     )
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device in (None, "auto"):
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ConfigError(f"there is no device '{device}'", "Use cpu, cuda or mps.") from None
-    if (chosen.type == "cuda" and not torch.cuda.is_available()) or (
-        chosen.type == "mps" and not torch.backends.mps.is_available()
-    ):
-        raise ConfigError(f"device '{device}' is not available on this machine", "Use cpu.")
-    return chosen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from folio.config import Table, build, leaves, to_toml
-from folio.errors import ArtifactError, ConfigError, Interrupted, UserError
+from folio.errors import ArtifactError, ConfigError, Interrupted
 from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.options import over_recipe, read_flags
 from folio.verbs.recipe import Recipe
@@ -18,8 +18,6 @@ from folio.verbs.recipe import Recipe
 if TYPE_CHECKING:
     from folio.verbs.prepare import Prepared
     from folio.verbs.session import Session
-
-OVERFIT_STEPS = 150
 
 
 class TrainOptions(Recipe):
@@ -69,6 +67,8 @@ def train(options: TrainOptions, terminal: Terminal) -> Outcome:
         raise ConfigError("nothing to train", "Give a preset or a TOML file: folio train shakespeare")
     recipe = Recipe.model_validate({name: getattr(options, name) for name in Recipe.model_fields})
     if options.overfit:
+        from folio.verbs.overfit import overfit
+
         return overfit(recipe, terminal)
     if options.resume is not None:
         if options.out is not None:
@@ -186,41 +186,6 @@ def _go(session: Session, run: Path, terminal: Terminal) -> Outcome:
         (best.path, report),
         (f"folio generate {run}", f"folio evaluate {run}", f"folio report {run}"),
     )
-
-
-class _OneBatch:
-    """The same few sequences at every step."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def batch(self, step: int, rows: slice = slice(None)) -> Any:
-        return self.rows[rows]
-
-
-def overfit(recipe: Recipe, terminal: Terminal) -> Outcome:
-    """Learn one batch of at most four sequences by heart: a model that cannot has a bug, or a hopeless rate."""
-    from folio.training.plan import BatchPlan
-    from folio.verbs.prepare import prepare
-    from folio.verbs.session import open_session
-
-    schedule = recipe.train.schedule.model_copy(update={"kind": "constant", "warmup_steps": 10})
-    train = recipe.train.model_copy(update={"steps": OVERFIT_STEPS, "schedule": schedule})
-    session = open_session(recipe.model_copy(update={"train": train}), prepare(recipe, terminal))
-    rows = session.source.batch(0, slice(0, min(4, session.plan.sequences)))
-    plan = BatchPlan(session.plan.block_size, len(rows), 1)
-    losses = []
-    with terminal.progress("overfit", OVERFIT_STEPS, "step") as bar:
-        for step in range(OVERFIT_STEPS):
-            result = session.state.train_step(_OneBatch(rows), plan)
-            losses.append(float(result.nats) / result.tokens)
-            bar.update(step + 1, {"loss": f"{losses[-1]:.4f}"})
-    first, last = losses[0], min(losses[-5:])
-    verdict = f"{len(rows)} sequences, {OVERFIT_STEPS} steps: loss {first:.3f} -> {last:.4f} nats/token"
-    if not last < 0.1 * first:
-        raise UserError(f"the model did not learn one batch by heart ({verdict})", "Try another learning rate.")
-    terminal.print(f"learned by heart: {verdict}")
-    return Outcome({"first_nats_per_token": first, "last_nats_per_token": last, "losses": losses})
 
 
 ACTIONS = {
