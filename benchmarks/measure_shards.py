@@ -1,6 +1,6 @@
 """How fast shards are written, beside raw tiktoken on the same text in the same run.
 
-    python benchmarks/measure_shards.py ../shared/data/novels.tar.xz [--megabytes 24] [--rounds 3]
+    python benchmarks/measure_shards.py NOVELS.tar.xz [--megabytes 24] [--rounds 3]
 
 Raw: ``encode_ordinary`` document by document, the lists thrown away. Folio: ``write_shards`` with GPT-2's vocabulary,
 processes, files, hashes and manifest included. Rounds alternate; medians are printed. MB is 10^6 bytes of UTF-8.

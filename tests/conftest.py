@@ -27,7 +27,7 @@ def shared_data() -> Callable[[str], Path]:
     def path(name: str) -> Path:
         file = REPOSITORY.parent / "shared" / "data" / name
         if not file.exists():
-            pytest.skip(f"../shared/data/{name} is not on this machine")
+            pytest.skip(f"the real file {name} is not beside this checkout")
         return file
 
     return path

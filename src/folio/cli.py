@@ -209,6 +209,9 @@ def system_trouble(error: Exception) -> UserError | None:
         )
     if isinstance(error, PermissionError) or number == errno.EROFS or f"(os error {errno.EACCES})" in str(error):
         return UserError(f"no permission{where}", "Choose another place, or change its permissions.")
+    allocator = "DefaultCPUAllocator" in str(error)  # how torch words it on a CPU
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator:
+        return UserError("out of memory", "Use a smaller --train.micro-batch, --train.recompute, or a smaller model.")
     return None
 
 

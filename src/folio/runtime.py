@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -34,8 +35,6 @@ DATASHEET_PEAKS = {
     "L4": 121e12,
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
-    "V100": 125e12,
-    "T4": 65e12,
 }
 
 
@@ -60,6 +59,11 @@ class Runtime:
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def select_fp32_products(self) -> None:
+        """Make fp32 products on CUDA as exact as this precision asks; the setting is the whole process's."""
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("highest" if self.precision == "fp32" else "high")
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was given, so that a clock read next is true."""
@@ -88,9 +92,9 @@ def make_runtime(
     if chosen.type == "cpu":
         keep_pages()
         _speed_up_fp32_products()
-    elif chosen.type == "cuda":
-        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
-    return Runtime(chosen, precision, seed=seed, reason=reason)
+    runtime = Runtime(chosen, precision, seed=seed, reason=reason)
+    runtime.select_fp32_products()
+    return runtime
 
 
 def choose_device(device: str) -> torch.device:
@@ -106,13 +110,16 @@ def choose_device(device: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(chosen.type, False):
         raise ConfigError(f"device '{device}' is not available on this machine", "Use auto, or cpu.")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"there is no '{device}': this machine has {torch.cuda.device_count()} GPUs", "Use cuda.")
     return chosen
 
 
 def _best_precision(device: torch.device) -> tuple[Precision, str]:
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "the GPU multiplies bf16"
+        with torch.cuda.device(device):
+            if torch.cuda.is_bf16_supported(including_emulation=False):
+                return "bf16", "the GPU multiplies bf16"
         return "fp16", "the GPU has no bf16; losses are scaled"
     if device.type == "cpu" and cpu_multiplies_bf16():
         return "bf16", "the CPU multiplies bf16"
@@ -171,7 +178,7 @@ def matmul_peak(runtime: Runtime, *, seconds: float = 0.15) -> tuple[float, str]
     if runtime.device.type == "cuda" and runtime.precision == "bf16":
         name = torch.cuda.get_device_name(runtime.device)
         for model, peak in DATASHEET_PEAKS.items():
-            if model in name:
+            if re.search(rf"\b{model}\b", name) and "Laptop" not in name:
                 return peak, f"datasheet of {model}"
     return measured_matmul_peak(runtime, seconds=seconds), "measured here"
 

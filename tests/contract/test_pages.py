@@ -60,4 +60,4 @@ def test_no_file_holds_a_path_of_one_machine() -> None:
 
 def test_a_path_of_one_machine_would_be_seen() -> None:
     assert MACHINE_PATH.search("see " + "/home" + "/ada/runs")
-    assert not MACHINE_PATH.search("../shared/data and docs/work/x and https://a.org/work/x")
+    assert not MACHINE_PATH.search("../beside/data and docs/work/x and https://a.org/work/x")

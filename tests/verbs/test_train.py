@@ -13,7 +13,9 @@ import pytest
 import torch
 from real_runs import weights_sha256, write_recipe
 
+from folio.artifacts import read_manifest
 from folio.cli import main
+from folio.corpus.mirrors import cache_folder
 from folio.model.gpt import GPT
 from folio.training.checkpoint import list_checkpoints
 from folio.training.metrics import read_metrics
@@ -60,6 +62,25 @@ def test_a_run_folder_holds_what_the_design_says(folio: Folio, recipe: Path, tmp
     assert re.search(r"validation \d\.\d{4} ± \d\.\d{4} nats/token.* bits/byte over 640 tokens", out)
     assert f"folio generate {run}" in out
     assert (run / "samples.md").read_text().count("## Step") == 2
+
+
+def test_shards_made_by_others_can_be_trained_on(folio: Folio, recipe: Path, tmp_path: Path) -> None:
+    """llm.c's files carry no manifest: neither documents nor a source are written down."""
+    assert folio("train", recipe, "--out", tmp_path / "run", *SHORT)[0] == 0
+    (checkpoint,) = list_checkpoints(tmp_path / "run")
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    made_from = json.loads((tmp_path / "run" / "config.json").read_text())["parents"][0]["id"]
+    for manifest in cache_folder().glob("shards/*/manifest.json"):
+        if read_manifest(manifest.parent).id == made_from:
+            for file in manifest.parent.glob("*.bin"):
+                (plain / file.name).write_bytes(file.read_bytes())
+    flags = ("--shards.path", plain, "--tokenizer.path", checkpoint.model)
+    code, _, err = folio("train", recipe, "--out", tmp_path / "other", *SHORT, *flags)
+    assert code == 0, err
+    (other,) = list_checkpoints(tmp_path / "other")
+    assert "shards of unnamed text" in (other.model / "README.md").read_text()
+    assert other.nats_per_token == pytest.approx(checkpoint.nats_per_token)
 
 
 def test_its_model_and_tokenizer_open_in_transformers(folio: Folio, recipe: Path, tmp_path: Path) -> None:
@@ -300,7 +321,8 @@ def test_looking_more_often_changes_no_bit(folio: Folio, recipe: Path, tmp_path:
 
 def test_overfit_learns_a_batch_by_heart_and_writes_nothing(folio: Folio, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    code, out, err = folio("train", recipe, "--overfit", "--out", run, "--model.dropout", "0")
+    assert folio("train", recipe, "--overfit", "--out", run)[0] == 2
+    code, out, err = folio("train", recipe, "--overfit", "--model.dropout", "0")
     assert code == 0, err
     assert "learned by heart: 4 sequences, 150 steps: loss 2." in out
     assert not run.exists()

@@ -72,7 +72,7 @@ def loss_on(
                 rows_BT = rows_BT.to(device)
                 targets_BT = rows_BT[:, 1:].contiguous()
                 nats_BT = model.token_nats(rows_BT[:, :-1].clamp(min=0), targets_BT)
-                block_nats.append(nats_BT.double().sum(1).cpu().numpy())
+                block_nats.append(nats_BT.cpu().double().sum(1).numpy())  # MPS has no float64
                 block_tokens.append((targets_BT != IGNORE).sum(1).cpu().numpy())
     finally:
         model.train(was_training)

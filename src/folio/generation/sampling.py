@@ -91,5 +91,9 @@ def next_ids(
     logits_BV: Tensor, seen_BV: Tensor | None, config: GenerationConfig, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """The next id of every row, (B,): the likeliest at temperature 0, otherwise drawn."""
+    device = logits_BV.device
+    if device.type == "mps":  # it has no float64, which drawing needs
+        logits_BV, seen_BV = logits_BV.cpu(), None if seen_BV is None else seen_BV.cpu()
     shaped_BV = shape_logits(logits_BV, seen_BV, config)
-    return shaped_BV.argmax(dim=-1) if config.temperature == 0 else draw(shaped_BV, generators)
+    ids_B = shaped_BV.argmax(dim=-1) if config.temperature == 0 else draw(shaped_BV, generators)
+    return ids_B.to(device)

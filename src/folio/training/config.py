@@ -77,7 +77,7 @@ class TrainConfig(Table):
     validate_every: int = Field(default=250, ge=0)
     """Steps between validation losses; one is always measured at the end. 0: at the end only."""
     validation_tokens: int = Field(default=0, ge=0)
-    """Measure validation on the first this many tokens; 0 means all of them."""
+    """Measure validation on the first this many tokens, in whole blocks; 0 means all of them."""
     sample_every: int = Field(default=0, ge=0)
     """Steps between samples of text; 0 writes none."""
     sample_prompt: str = ""

@@ -158,7 +158,7 @@ def _probe_and_save(state: TrainingState, plan: BatchPlan, hooks: Hooks, pace: P
         hooks.log({**line, "step": step, "tokens_seen": step * plan.tokens, "elapsed_s": pace.elapsed_s})
         hooks.on_step({**line, "step": step})
         if line["kind"] == "validation":
-            facts = {key: line[key] for key in ("nats_per_token", "bits_per_byte") if key in line}
+            facts = {key: line[key] for key in ("nats_per_token", "bits_per_byte", "tokens") if key in line}
     improved = facts.get("nats_per_token", math.inf) < pace.best
     pace.best = min(pace.best, facts.get("nats_per_token", math.inf))
     on_time = bool(config.checkpoint_every and step % config.checkpoint_every == 0)

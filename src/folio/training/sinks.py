@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from folio.artifacts import write_file
 from folio.errors import require
 
 Sink = Callable[[dict[str, Any]], None]
@@ -58,7 +60,10 @@ def _tensorboard(run: Path, done: int) -> Iterator[Sink]:
 @contextmanager
 def _wandb(run: Path, done: int) -> Iterator[Sink]:
     wandb: Any = require("wandb", "track")
-    tracker = wandb.init(project="folio", name=run.name, dir=str(run), resume="allow", id=run.name)
+    known = run / "wandb-id"
+    if not known.exists():
+        write_file(known, uuid.uuid4().hex[:12])
+    tracker = wandb.init(project="folio", name=run.name, dir=str(run), resume="allow", id=known.read_text())
 
     def send(line: dict[str, Any]) -> None:
         if line["step"] > done:  # W&B keeps what it has

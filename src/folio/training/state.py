@@ -5,6 +5,7 @@ B sequences of one micro-batch, T time
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -86,13 +87,13 @@ class TrainingState:
         for optimizer in self.optimizers.all:
             self.scaler.unscale_(optimizer)
         parameters = [p for p in self.optimizers.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         limit, waits = self.config.clip_norm, self.runtime.device.type == "cpu"  # a GPU does not wait to be asked
         if limit and not (waits and norm <= limit):
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm, foreach=True)
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
         if self.scaler.is_enabled():
-            for optimizer in self.optimizers.all:
-                self.scaler.step(optimizer)
+            if bool(torch.isfinite(norm)):  # one verdict for all optimizers
+                self.optimizers.step()
             self.scaler.update()
         elif not waits or bool(torch.isfinite(norm)):
             self.optimizers.step()
@@ -151,6 +152,8 @@ class TrainingState:
                 for name, parameter in self.model.named_parameters():
                     self.ema[name].copy_(parameter)
                     parameter.copy_(left.pop(f"weights/{name}"))
+        elif any(name.startswith("weights/") for name in left):
+            raise KeyError("weights (ema_decay)")
         if self.scaler.is_enabled():
             scale, growth = left.pop("scaler").tolist()
             self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth)})
@@ -168,8 +171,12 @@ class TrainingState:
         wanted, device = self.config.compile, self.runtime.device.type
         if wanted == "off" or (wanted == "auto" and device != "cuda"):
             return "off" if wanted == "off" else f"off (auto: it gains little on {device})"
-        if device == "cpu" and not _has_compiler():
+        if device == "cpu" and not _has("CXX", "g++", "clang++", "cl"):
             return "off (no C++ compiler on this machine)"
+        if device == "cuda" and not (importlib.util.find_spec("triton") and _has("CC", "cc", "gcc", "clang")):
+            return "off (no Triton or no C compiler on this machine)"
+        if device == "cuda" and torch.cuda.get_device_capability(self.runtime.device) < (7, 0):
+            return "off (Triton needs a GPU of compute capability 7.0)"
         try:
             self.forward = torch.compile(self.model, dynamic=False)
         except RuntimeError as error:
@@ -179,5 +186,6 @@ class TrainingState:
         return "on"
 
 
-def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "cl") if name)
+def _has(variable: str, *programs: str) -> bool:
+    """Whether one of ``programs``, or the one that the environment's ``variable`` names, is on the path."""
+    return any(shutil.which(name) for name in (os.environ.get(variable, ""), *programs) if name)

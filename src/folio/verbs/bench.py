@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from folio.training.state import TrainingState
 
 
+PROMPT_TOKENS = 32
+"""What generation is measured after."""
+
+
 class TrainBench(Table):
     """Steps of training on random ids."""
 
@@ -48,15 +52,13 @@ def bench_train(options: TrainBench, terminal: Terminal) -> Outcome:
     from folio.runtime import make_runtime, measured_matmul_peak
     from folio.training.plan import BatchPlan
     from folio.training.state import TrainingState
-    from folio.verbs.recipe import load_recipe
+    from folio.verbs.recipe import load_recipe, load_shape
 
-    recipe = load_recipe(options.recipe)
-    if options.block_size > recipe.model.block_size and recipe.model.position == "learned":
+    recipe, shape = load_recipe(options.recipe), load_shape(options.recipe)
+    if options.block_size > shape.block_size and shape.position == "learned":
         raise ConfigError(
-            f"--block-size {options.block_size} is more than the model's {recipe.model.block_size}",
-            "Use a smaller one.",
+            f"--block-size {options.block_size} is more than the model's {shape.block_size}", "Use a smaller one."
         )
-    shape = recipe.model
     if options.block_size > shape.block_size:
         shape = shape.model_copy(update={"block_size": options.block_size})
     best = make_runtime(options.device).precision
@@ -75,6 +77,7 @@ def bench_train(options: TrainBench, terminal: Terminal) -> Outcome:
         state.compile()
 
     def step(state: TrainingState) -> None:
+        state.runtime.select_fp32_products()
         state.train_step(RandomIds(), plan)
         state.runtime.synchronize()
 
@@ -82,6 +85,7 @@ def bench_train(options: TrainBench, terminal: Terminal) -> Outcome:
     flops = training_flops(shape, plan.block_size) * plan.tokens
     rows: list[dict[str, Any]] = []
     for state, seconds in zip(states, times, strict=True):
+        state.runtime.select_fp32_products()
         peak = measured_matmul_peak(state.runtime, seconds=1.0)
         middle = median(seconds)
         rows.append(
@@ -126,7 +130,7 @@ class GenerateBench(Table):
 
 
 def bench_generate(options: GenerateBench, terminal: Terminal) -> Outcome:
-    """Tokens/s of generation, batch 1, by dtype of the weights."""
+    """Tokens/s of generation on a CPU, batch 1, by dtype of the weights."""
     import torch
 
     from folio.generation.engine import cache_dtype
@@ -134,17 +138,23 @@ def bench_generate(options: GenerateBench, terminal: Terminal) -> Outcome:
     from folio.model.gpt import GPT
     from folio.runtime import make_runtime
     from folio.verbs.library import as_dtype
-    from folio.verbs.recipe import load_recipe
+    from folio.verbs.recipe import load_shape
 
     make_runtime("cpu")
-    shape = load_recipe(options.recipe).model
+    shape = load_shape(options.recipe)
+    most = shape.block_size - PROMPT_TOKENS
+    if options.new_tokens > most:
+        raise ConfigError(
+            f"--new-tokens {options.new_tokens} after {PROMPT_TOKENS} are more than the model's {shape.block_size}",
+            f"Use at most {most}.",
+        )
     base = GPT(shape).initialize(0).eval()
     models = {dtype: as_dtype(base, dtype) for dtype in options.dtypes}
-    prompt = torch.arange(32)[None] % shape.vocab_size
+    prompt = torch.arange(PROMPT_TOKENS)[None] % shape.vocab_size
 
     @torch.inference_mode()
     def write(model: GPT) -> None:
-        cache = KVCache(shape, 1, 32 + options.new_tokens, dtype=cache_dtype(model))
+        cache = KVCache(shape, 1, PROMPT_TOKENS + options.new_tokens, dtype=cache_dtype(model))
         ids = prompt
         for _ in range(options.new_tokens):
             ids = model(ids, cache=cache)[:, -1:].argmax(-1)
@@ -157,7 +167,7 @@ def bench_generate(options: GenerateBench, terminal: Terminal) -> Outcome:
     terminal.table(
         ("weights", "tokens/s"),
         [(r["dtype"], r["tokens_per_s"]) for r in rows],
-        title=f"generating with {options.recipe}, batch 1, {options.new_tokens} tokens after 32",
+        title=f"generating with {options.recipe}, batch 1 on cpu, {options.new_tokens} tokens after {PROMPT_TOKENS}",
     )
     return Outcome({"recipe": options.recipe, "results": rows})
 
@@ -228,14 +238,15 @@ def bench_evaluate(options: EvaluateBench, terminal: Terminal) -> Outcome:
     from folio.evaluation.text import IdStream
     from folio.model.gpt import GPT
     from folio.runtime import make_runtime
-    from folio.verbs.recipe import load_recipe
+    from folio.verbs.recipe import load_shape
 
-    shape = load_recipe(options.recipe).model
+    shape = load_shape(options.recipe)
     best = make_runtime(options.device).precision
     runtimes = [make_runtime(options.device, p) for p in dict.fromkeys(("fp32", best))]
     model = GPT(shape).initialize(0).to(runtimes[0].device)
 
     def score(runtime: Runtime) -> None:
+        runtime.select_fp32_products()
         loss_on(model, stream, bytes_per_token=1.0, autocast=runtime.autocast())
 
     stream = IdStream(np.random.default_rng(0).integers(0, shape.vocab_size, options.tokens + 1))
@@ -269,7 +280,7 @@ def interleaved(things: list[Callable[[], Any]], rounds: int, warmup: int = 1) -
 
 ACTIONS = {
     "train": Action(TrainBench, bench_train, "Training steps: tokens/s and MFU.", examples=("folio bench train gpt2",)),
-    "generate": Action(GenerateBench, bench_generate, "Writing one token at a time, by dtype of the weights."),
+    "generate": Action(GenerateBench, bench_generate, "Writing one token at a time on a CPU, by dtype of the weights."),
     "encode": Action(EncodeBench, bench_encode, "GPT-2 encoding, beside tiktoken called directly."),
     "evaluate": Action(EvaluateBench, bench_evaluate, "Measuring a loss."),
 }

@@ -8,15 +8,13 @@ import tyro
 
 from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.options import over_recipe
-from folio.verbs.recipe import Recipe
+from folio.verbs.recipe import Recipe, expected_vocabulary
 
 if TYPE_CHECKING:
     from folio.runtime import Runtime
     from folio.training.plan import BatchPlan
 
 GIB = 2**30
-ASSUMED_SIZES = {"char": 128, "word": 16384}
-"""Ids of a tokenizer whose size only the text can tell."""
 
 
 class CheckOptions(Recipe):
@@ -32,7 +30,7 @@ def check(options: CheckOptions, terminal: Terminal) -> Outcome:
     from folio.training.plan import solve_batch
 
     config = options.train
-    vocab_size, vocabulary = _vocabulary(options)
+    vocab_size, vocabulary = expected_vocabulary(options)
     options = options.model_copy(update={"model": options.model.model_copy(update={"vocab_size": vocab_size})})
     runtime = make_runtime(config.device, config.precision, seed=config.seed)
     plan = solve_batch(config.batch_tokens, options.model.block_size, config.micro_batch, device=runtime.device.type)
@@ -48,29 +46,6 @@ def check(options: CheckOptions, terminal: Terminal) -> Outcome:
     }
     _show(data, terminal)
     return Outcome(data, next=(f"folio train {options.recipe}",))
-
-
-def _vocabulary(options: CheckOptions) -> tuple[int, str]:
-    """The size of the vocabulary and how it is known, for no text is read and no tokenizer trained here."""
-    from folio.model.config import GPTConfig
-    from folio.tokenizer.config import DEFAULT_BPE_SIZE
-
-    tokenizer = options.tokenizer
-    if "vocab_size" in options.model.model_fields_set:
-        return options.model.vocab_size, f"{options.model.vocab_size:,} ids"
-    if tokenizer.path is not None:
-        from folio.tokenizer import load_tokenizer
-
-        size = load_tokenizer(tokenizer.path).vocab_size
-        return size, f"{size:,} ids, from {tokenizer.path}"
-    if tokenizer.kind == "gpt2":
-        size = GPTConfig().vocab_size
-        return size, f"{size:,} ids"
-    if tokenizer.kind == "bpe" or tokenizer.vocab_size is not None:
-        size = tokenizer.vocab_size or DEFAULT_BPE_SIZE
-        return size, f"{size:,} ids, if the text has so many"
-    size = ASSUMED_SIZES[tokenizer.kind]
-    return size, f"{size:,} ids assumed: the text decides (set model.vocab_size to be exact)"
 
 
 def _architecture(options: CheckOptions) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -56,8 +57,8 @@ def demo(options: DemoOptions, terminal: Terminal) -> Outcome:
         data,
         trained.wrote,
         (
-            f'folio generate {run} --prompt "ROMEO:\\n"',
-            f"folio evaluate {run}",
+            f'folio generate {quote(str(run))} --prompt "ROMEO:\\n"',
+            f"folio evaluate {quote(str(run))}",
             f"folio check {PRESET}",
             "folio demo --minutes 30",
         ),

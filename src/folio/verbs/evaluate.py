@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,7 @@ class EvaluateOptions(Table):
 
     model: tyro.conf.Positional[str]
     """A run, a checkpoint, any Hugging Face-style folder, or a hub id."""
-    tasks: tuple[Literal["loss"], ...] = ("loss",)
+    tasks: tuple[Literal["loss"], ...] = Field(default=("loss",), min_length=1)
     """What to measure."""
     text: str | None = None
     """Own text to score: a file, folder or glob, all of it. Empty: the held-out split of the run's own corpus."""
@@ -34,7 +33,7 @@ class EvaluateOptions(Table):
     split: Literal["train", "val"] = "val"
     """Which split of a corpus or of shards."""
     max_tokens: int = Field(default=0, ge=0)
-    """Score only the first this many tokens; 0 scores all."""
+    """Score only the first this many tokens, in whole blocks; 0 scores all."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
@@ -105,11 +104,12 @@ def _material(options: EvaluateOptions, tokenizer: Tokenizer) -> tuple[TokenStre
 def _recipe_of_run(model: Path) -> Any:
     """The recipe of the run that ``model`` is, or lies in."""
     from folio.verbs.recipe import Recipe
+    from folio.verbs.train import saved_recipe
 
     for folder in (model, *model.parents):
         path = folder / "config.json"
         if (folder / "metrics.jsonl").is_file() and path.is_file():
-            return build(Recipe, json.loads(path.read_bytes())["recipe"], source=f"'{path}'")
+            return build(Recipe, saved_recipe(folder), source=f"'{path}'")
     raise UserError(
         f"'{model}' is not in a run, so there is no held-out text that goes with it",
         "Say what to score: --text FILE, --corpus NAME or --shards FOLDER.",

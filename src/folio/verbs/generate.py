@@ -33,7 +33,7 @@ class GenerateOptions(GenerationConfig):
     num_samples: int = Field(default=1, ge=1)
     """Answers to each prompt, each with its own seed."""
     dtype: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """Weights in memory; auto is fp32 on a CPU, bf16 or fp16 on a GPU. int8 is the fastest on a CPU, and CPU only."""
+    """Weights in memory; auto is fp32 on a CPU, bf16 or fp16 on a CUDA GPU. int8 is the fastest there is on a CPU."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 

@@ -116,7 +116,7 @@ class Model:
             stop = min(len(ids), max(block_size + 1, start + max(1, block_size // 2)))
             window = torch.tensor([ids[max(0, stop - 1 - block_size) : stop]], device=device_of(self.gpt))
             nats = self.gpt.token_nats(window[:, :-1], window[:, 1:])
-            total -= float(nats[0, start - stop :].double().sum())
+            total -= float(nats[0, start - stop :].cpu().double().sum())
             start = stop
         return total
 

@@ -13,6 +13,9 @@ from folio.shards.config import ShardsConfig
 from folio.tokenizer.config import TokenizerConfig
 from folio.training.config import TrainConfig
 
+ASSUMED_SIZES = {"char": 128, "word": 16384}
+"""Ids of a tokenizer whose size only the text can tell."""
+
 
 class RecipeShards(ShardsConfig):
     """Where the ids come from: shards made before, or made now from the corpus and kept in the cache."""
@@ -38,6 +41,12 @@ class Recipe(Table):
     """How samples are drawn while training."""
 
 
+def load_shape(name_or_path: str) -> GPTConfig:
+    """The model of a preset or a TOML file, its vocabulary as far as it is known without reading text."""
+    recipe = load_recipe(name_or_path)
+    return recipe.model.model_copy(update={"vocab_size": expected_vocabulary(recipe)[0]})
+
+
 def load_recipe(name_or_path: str) -> Recipe:
     """The recipe of a preset or a TOML file; :class:`ConfigError` names every mistake in it."""
     return build(Recipe, read_recipe(name_or_path), source=f"'{recipe_path(name_or_path)}'")
@@ -51,3 +60,25 @@ def model_for_vocabulary(config: GPTConfig, vocab_size: int) -> GPTConfig:
             f"model.vocab_size is {given:,}; the tokenizer has {vocab_size:,} ids", "Leave model.vocab_size out."
         )
     return config.model_copy(update={"vocab_size": vocab_size})
+
+
+def expected_vocabulary(recipe: Recipe) -> tuple[int, str]:
+    """The size of the vocabulary and how it is known, for no text is read and no tokenizer trained here."""
+    from folio.tokenizer.config import DEFAULT_BPE_SIZE
+
+    tokenizer = recipe.tokenizer
+    if "vocab_size" in recipe.model.model_fields_set:
+        return recipe.model.vocab_size, f"{recipe.model.vocab_size:,} ids"
+    if tokenizer.path is not None:
+        from folio.tokenizer import load_tokenizer
+
+        size = load_tokenizer(tokenizer.path).vocab_size
+        return size, f"{size:,} ids, from {tokenizer.path}"
+    if tokenizer.kind == "gpt2":
+        size = GPTConfig().vocab_size
+        return size, f"{size:,} ids"
+    if tokenizer.kind == "bpe" or tokenizer.vocab_size is not None:
+        size = tokenizer.vocab_size or DEFAULT_BPE_SIZE
+        return size, f"{size:,} ids, if the text has so many"
+    size = ASSUMED_SIZES[tokenizer.kind]
+    return size, f"{size:,} ids assumed: the text decides (set model.vocab_size to be exact)"

@@ -83,9 +83,11 @@ def open_session(recipe: Recipe, prepared: Prepared) -> Session:
     if config.sample_every:
         prepared.tokenizer.encode(config.sample_prompt)
     torch.manual_seed(config.seed)
-    if runtime.device.type == "cuda" and config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when it starts
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    if runtime.device.type == "cuda":
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when it starts
+        torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     model = GPT(shape).initialize(config.seed, config.init)
     state = TrainingState(model, config, runtime)
     compiled = state.compile()

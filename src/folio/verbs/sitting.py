@@ -129,11 +129,11 @@ def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], Non
 
 def _card(session: Session, facts: Line) -> str:
     """What the model card says of the run."""
-    source: dict[str, Any] = session.prepared.shards.manifest.config["source"]
+    source: dict[str, Any] = session.prepared.shards.manifest.config.get("source") or {}
     corpus = source.get("corpus") or "shards of unnamed text"
     lines = [f"Trained by Folio on {corpus} for {facts['tokens_seen']:,} tokens."]
     if "nats_per_token" in facts:
-        scored = f"the first {session.config.validation_tokens:,} tokens" if session.config.validation_tokens else "all"
+        scored = f"the first {facts['tokens']:,} tokens" if session.config.validation_tokens else "all"
         lines.append(
             f"Held-out loss {facts['nats_per_token']:.4f} nats/token, {facts['bits_per_byte']:.4f} bits/byte "
             f"(disjoint blocks, {scored} of the validation split)."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -37,19 +38,22 @@ def starting_values(args: Sequence[str]) -> Table | None:
     """The recipe that flags start from: the preset, the file, or the run to be resumed."""
     given, loose, _ = read_flags(dict(leaves(TrainOptions)), args)
     if "resume" in given:
-        saved = _saved_recipe(Path(given["resume"]), loose[0] if loose else None)
+        saved = saved_recipe(Path(given["resume"]), loose[0] if loose else None)
         return build(TrainOptions, saved, source=f"'{given['resume']}/config.json'")
     return over_recipe(TrainOptions)(args)
 
 
-def _saved_recipe(run: Path, preset: str | None) -> dict[str, Any]:
+def saved_recipe(run: Path, preset: str | None = None) -> dict[str, Any]:
+    """The tables of the recipe that ``run`` was made by; :class:`ArtifactError` if it is no run, or damaged."""
     path = run / "config.json"
     try:
         saved = json.loads(path.read_bytes())
         recipe: dict[str, Any] = saved["recipe"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(f"'{run}' is not a run: it has no config.json", "Give the folder of a run.") from None
-    except (ValueError, KeyError, TypeError):
+    except KeyError:
+        raise ArtifactError(f"'{run}' is not a run: its config.json holds no recipe", "Give a run's folder.") from None
+    except (ValueError, TypeError):
         raise ArtifactError(f"'{path}' is damaged", "Restore it, or start a new run.") from None
     if preset is not None and preset != saved.get("preset"):
         raise ConfigError(
@@ -69,6 +73,8 @@ def train(options: TrainOptions, terminal: Terminal) -> Outcome:
     if options.overfit:
         from folio.verbs.overfit import overfit
 
+        if options.out is not None:
+            raise ConfigError("--overfit writes nothing", "Leave --out out.")
         return overfit(recipe, terminal)
     if options.resume is not None:
         if options.out is not None:
@@ -157,7 +163,7 @@ def _go(session: Session, run: Path, terminal: Terminal) -> Outcome:
     try:
         run_session(session, run, terminal)
     except Interrupted as stopped:
-        raise Interrupted(f"{stopped}\n       Go on with: folio train --resume {run}") from None
+        raise Interrupted(f"{stopped}\n       Go on with: folio train --resume {quote(str(run))}") from None
     report = run_report(run)
     best = best_checkpoint(list_checkpoints(run))
     assert best is not None
@@ -184,7 +190,7 @@ def _go(session: Session, run: Path, terminal: Terminal) -> Outcome:
     return Outcome(
         data,
         (best.path, report),
-        (f"folio generate {run}", f"folio evaluate {run}", f"folio report {run}"),
+        tuple(f"folio {verb} {quote(str(run))}" for verb in ("generate", "evaluate", "report")),
     )
 
 
