@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from folio.config import Table
+from folio.corpus.table import NAMED
 
 
 class CorpusConfig(Table):
@@ -48,3 +50,12 @@ class CorpusConfig(Table):
         if self.split in ("hash", "tail") and self.validation_documents:
             raise ValueError(f"validation_documents belong to split 'list', not '{self.split}'")
         return self
+
+
+def is_named(what: str) -> bool:
+    """Whether ``what``, a name or a path, means a row of the table.
+
+    What is neither on disk nor like a path is taken for a misspelt name.
+    """
+    path_like = Path(what).expanduser().exists() or glob.has_magic(what) or any(mark in what for mark in "/\\.")
+    return what in NAMED or not path_like

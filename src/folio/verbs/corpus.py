@@ -100,16 +100,13 @@ def explore(options: ExploreOptions, terminal: Terminal) -> Outcome:
 
 
 def _config(options: ExploreOptions) -> CorpusConfig:
-    """A name of the table is that row; what is neither on disk nor like a path is taken for a misspelt name."""
-    import glob
-
+    """The corpus that the options name, or the text they point at."""
     from folio.corpus import CorpusConfig
-    from folio.corpus.table import NAMED
+    from folio.corpus.config import is_named
     from folio.errors import ConfigError
 
     what = options.what
-    path_like = Path(what).expanduser().exists() or glob.has_magic(what) or any(mark in what for mark in "/\\.")
-    named = what in NAMED or not path_like
+    named = is_named(what)
     if options.from_file is not None and not named:
         raise ConfigError(
             "--from-file belongs to a named corpus", f"Explore the file alone: folio corpus explore {what}"

@@ -113,14 +113,11 @@ def verify(options: VerifyOptions, terminal: Terminal) -> Outcome:
 
 
 def _corpus_config(options: WriteOptions) -> CorpusConfig:
-    """A name of the table is that row; what is neither on disk nor like a path is taken for a misspelt name."""
-    import glob
-
-    from folio.corpus.table import NAMED
+    """The corpus that the options name, or the text they point at, with its own settings."""
+    from folio.corpus.config import is_named
 
     what = options.what
-    path_like = Path(what).expanduser().exists() or glob.has_magic(what) or any(mark in what for mark in "/\\.")
-    chosen = {"name": what} if what in NAMED or not path_like else {"path": what}
+    chosen = {"name": what} if is_named(what) else {"path": what}
     rest = options.corpus.model_dump(exclude_unset=True, exclude={"name", "path"})
     return build(CorpusConfig, rest | chosen, source=f"the corpus '{what}'")
 

@@ -153,15 +153,12 @@ def inspect(options: InspectOptions, terminal: Terminal) -> Outcome:
 
 
 def _corpus(options: TrainOptions) -> Corpus:
-    """A name of the table is that row; what is neither on disk nor like a path is taken for a misspelt name."""
-    import glob
-
+    """The corpus that the options name, or the text they point at."""
     from folio.corpus import CorpusConfig, open_corpus
-    from folio.corpus.table import NAMED
+    from folio.corpus.config import is_named
 
     what = options.what
-    path_like = Path(what).expanduser().exists() or glob.has_magic(what) or any(mark in what for mark in "/\\.")
-    named = what in NAMED or not path_like
+    named = is_named(what)
     if options.from_file is not None and not named:
         raise ConfigError("--from-file belongs to a named corpus", f"Give the file alone: folio tokenizer train {what}")
     return open_corpus(
