@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from folio import runtime as module
+from folio import hardware
 from folio.errors import ConfigError
-from folio.runtime import Runtime, make_runtime, matmul_peak, measured_matmul_peak
+from folio.hardware import matmul_peak, measured_matmul_peak
+from folio.runtime import Runtime, make_runtime
 
 
 def run_python(code: str, *arguments: str, **environment: str) -> str:
@@ -54,7 +55,7 @@ def test_precisions_that_a_cpu_does_not_have_are_refused(precision: str, needs: 
 def test_a_cpu_gets_bf16_only_if_it_multiplies_it(
     multiplies: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "cpu_multiplies_bf16", lambda: multiplies)
+    monkeypatch.setattr(hardware, "cpu_multiplies_bf16", lambda: multiplies)
     runtime = make_runtime("cpu")
     assert runtime.precision == chosen
     assert runtime.reason in runtime.describe()
@@ -87,20 +88,20 @@ def test_products_that_lose_accuracy_are_given_up(monkeypatch: pytest.MonkeyPatc
         return product(a.bfloat16(), b.bfloat16()).float() if a.dtype == torch.float32 else product(a, b)
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", in_bf16)
-    assert module._speed_up_fp32_products.__wrapped__() is False
+    assert hardware.speed_up_fp32_products.__wrapped__() is False
     assert asked == ["medium", "highest"]
     monkeypatch.setattr(torch.Tensor, "__matmul__", product)
     asked.clear()
-    assert module._speed_up_fp32_products.__wrapped__() is True
+    assert hardware.speed_up_fp32_products.__wrapped__() is True
     assert asked == ["medium"]
 
 
 def test_the_peak_is_measured_and_says_so() -> None:
-    runtime = Runtime(torch.device("cpu"), "fp32")
-    peak, origin = matmul_peak(runtime, seconds=0.05)
+    here = torch.device("cpu"), torch.float32
+    peak, origin = matmul_peak(*here, seconds=0.05)
     assert origin == "measured here"
     assert 1e9 < peak < 1e14
-    assert measured_matmul_peak(runtime, seconds=0.05) < 3 * peak
+    assert measured_matmul_peak(*here, seconds=0.05) < 3 * peak
 
 
 ABSENT_CUDA = """
@@ -133,7 +134,8 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tiny_training import SHAPE, make_state, run_steps
-from folio.runtime import keep_pages, make_runtime
+from folio.hardware import keep_pages
+from folio.runtime import make_runtime
 runtime = make_runtime("cpu")
 shape = SHAPE.model_copy(update={"block_size": 128, "n_embd": 64, "vocab_size": 1000})
 state, source, plan = make_state(shape, runtime, batch_tokens=1024)

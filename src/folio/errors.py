@@ -6,8 +6,10 @@ UserError                      exit code 2
 ├── ArtifactError              a folder on disk that is missing, damaged or of another kind
 ├── MissingExtra               an optional package is needed
 ├── Unreachable                nothing that was tried over the network answered
-└── Diverged                   training reached a loss or gradient that is not a number
+├── Diverged                   training reached a loss or gradient that is not a number, or left out too many steps
+└── RankLost                   another process of the same job died or does not answer
 Interrupted                    exit code 3: stopped on request, everything saved
+BrokenPromise                  exit code 1: Folio was put to the test and failed it
 
 Anything else that escapes is a bug: exit code 1, with its traceback.
 """
@@ -16,8 +18,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import Any
 
 
 class UserError(Exception):
@@ -57,11 +60,23 @@ class Unreachable(UserError):
 
 
 class Diverged(UserError):
-    """Training reached a loss or gradient that is not a number, or ran away; the problem says at which step."""
+    """Training reached a loss that is no number, ran away, or left out too many steps; the problem says at which."""
+
+
+class RankLost(UserError):
+    """Another process of the same job died or does not answer; the remedy says where to read why."""
 
 
 class Interrupted(Exception):
     """The user or the system asked to stop, and everything was saved. ``str()`` says how to go on."""
+
+
+class BrokenPromise(Exception):
+    """Folio was put to the test and failed it: exit code 1, with what was found as ``data`` instead of a traceback."""
+
+    def __init__(self, problem: str, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(problem)
+        self.data = dict(data or {})
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -47,9 +47,10 @@ def bench_train(options: TrainBench, terminal: Terminal) -> Outcome:
     """Milliseconds a step, tokens/s and MFU of training, precisions interleaved."""
     import numpy as np
 
+    from folio.hardware import measured_matmul_peak
     from folio.model.accounting import training_flops
     from folio.model.gpt import GPT
-    from folio.runtime import make_runtime, measured_matmul_peak
+    from folio.runtime import make_runtime
     from folio.training.plan import BatchPlan
     from folio.training.state import TrainingState
     from folio.verbs.recipe import load_recipe, load_shape
@@ -86,7 +87,7 @@ def bench_train(options: TrainBench, terminal: Terminal) -> Outcome:
     rows: list[dict[str, Any]] = []
     for state, seconds in zip(states, times, strict=True):
         state.runtime.select_fp32_products()
-        peak = measured_matmul_peak(state.runtime, seconds=1.0)
+        peak = measured_matmul_peak(state.runtime.device, state.runtime.dtype, seconds=1.0)
         middle = median(seconds)
         rows.append(
             {
