@@ -19,11 +19,11 @@ from folio.artifacts import (
     new_folder,
     read_manifest,
     refuse_occupied,
-    sha256_of,
     verify,
     write_file,
     write_manifest,
 )
+from folio.checksums import sha256_of
 from folio.errors import ArtifactError
 
 

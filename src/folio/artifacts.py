@@ -14,26 +14,22 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from folio.checksums import FileRecord, check_files, record_of
 from folio.errors import ArtifactError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-
-
-class FileRecord(BaseModel):
-    """Size in bytes and sha256 of one file of an artefact."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    bytes: int
-    sha256: str
+CHECKPOINT = "checkpoint"
+"""Kind of an artefact that holds a model folder under ``MODEL_PART``, and under ``state`` what resuming needs."""
+MODEL_PART = "model"
 
 
 class Parent(BaseModel):
@@ -73,16 +69,6 @@ class Manifest(BaseModel):
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def record_of(path: Path) -> FileRecord:
-    return FileRecord(bytes=path.stat().st_size, sha256=sha256_of(path))
-
-
 def sync(path: Path) -> None:
     """Force a file's content, or a folder's entries, to the disk (a no-op for folders where the system cannot)."""
     if path.is_dir() and os.name == "nt":
@@ -106,8 +92,10 @@ def write_file(path: Path, content: str | bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -150,17 +138,13 @@ def _swap_in(temporary: Path, path: Path) -> None:
 
 def refuse_occupied(path: Path, *, allowed_kind: str | None = None) -> None:
     """Raise :class:`ArtifactError` if ``path`` holds anything but an artefact of ``allowed_kind``."""
-    if not path.exists():
+    if os.path.ismount(path):
+        raise ArtifactError(f"'{path}' is a mount point, which cannot be renamed", "Choose a folder inside it.")
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if path.is_dir():
-        if not any(path.iterdir()):
+    with suppress(ArtifactError):
+        if allowed_kind is not None and read_manifest(path).kind == allowed_kind:
             return
-        if allowed_kind is not None:
-            try:
-                if read_manifest(path).kind == allowed_kind:
-                    return
-            except ArtifactError:
-                pass
     raise ArtifactError(f"'{path}' already exists and holds something else", "Choose another folder, or remove it.")
 
 
@@ -218,7 +202,8 @@ def read_manifest(folder: Path, kind: str | None = None) -> Manifest:
         what = kind or "Folio"
         raise ArtifactError(f"'{folder}' is not a {what} folder: it has no {MANIFEST}", "Check the path.")
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        manifest = Manifest.model_validate_json(content)
     except (ValidationError, OSError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(f"'{path}' is damaged: {reason}", "Make the folder again.") from None
@@ -227,32 +212,65 @@ def read_manifest(folder: Path, kind: str | None = None) -> Manifest:
             f"'{folder}' has format version {manifest.format_version}; this Folio reads version {FORMAT_VERSION}",
             "Use the Folio version that wrote it, or make the folder again.",
         )
-    if not manifest.is_as_written:
+    if not (manifest.is_as_written and content.endswith(b"}\n")):
         raise ArtifactError(f"'{path}' is damaged: its content is not what was written", "Make the folder again.")
     if kind is not None and manifest.kind != kind:
         raise ArtifactError(f"'{folder}' holds a {manifest.kind}, not a {kind}", "Check the path.")
     return manifest
 
 
-def verify(folder: Path, kind: str | None = None) -> Manifest:
-    """Compare every file that the manifest names with its size and sha256; :class:`ArtifactError` at a fault."""
+def verify(folder: Path, kind: str | None = None, on_progress: Callable[[int], None] | None = None) -> Manifest:
+    """Compare every file that the manifest names with its size and sha256; see :func:`check_files`."""
     manifest = read_manifest(folder, kind)
-    for name, record in manifest.files.items():
-        file = folder / name
-        if not file.is_file():
-            raise ArtifactError(f"'{file}' is missing", f"Make the {manifest.kind} again, or restore the file.")
-        found = file.stat().st_size
-        if found != record.bytes:
-            raise ArtifactError(
-                f"'{file}' is damaged: {found:,} bytes where the manifest says {record.bytes:,}",
-                f"Make the {manifest.kind} again, or restore the file.",
-            )
-        if sha256_of(file) != record.sha256:
-            raise ArtifactError(
-                f"'{file}' is damaged: its sha256 is not the manifest's",
-                f"Make the {manifest.kind} again, or restore the file.",
-            )
+    check_files(folder, manifest.files, f"Make the {manifest.kind} again, or restore what is damaged.", on_progress)
     return manifest
+
+
+def verify_part(folder: Path, used: Iterable[str], *, whole: bool = False) -> None:
+    """Compare the files of ``folder`` that are about to be ``used`` with the manifest that speaks of them, if one does.
+
+    That is the folder's own or, for the ``model/`` of a checkpoint, the checkpoint's. A folder that others made has
+    none and is taken as it is. ``whole`` compares all that the manifest names there but the card, which people edit.
+    :class:`ArtifactError` for a file that is damaged, missing, or used without being named.
+    """
+    found = _manifest_over(folder)
+    if found is None:
+        return
+    manifest, prefix = found
+    recorded = {name.removeprefix(prefix): file for name, file in manifest.files.items() if name.startswith(prefix)}
+    used = set(used)
+    for name in sorted(used - recorded.keys()):
+        if (folder / name).exists():
+            raise ArtifactError(f"'{folder / name}' is none of the files that its manifest names", "Remove it.")
+    chosen = {name: file for name, file in recorded.items() if name in used or (whole and name != "README.md")}
+    changed = "" if prefix else f" If it was changed on purpose, remove '{folder / MANIFEST}'."
+    check_files(folder, chosen, f"Restore it, or make the {manifest.kind} again.{changed}")
+
+
+def _manifest_over(folder: Path) -> tuple[Manifest, str] | None:
+    """The manifest that speaks of the files of ``folder``, and what it puts before their names."""
+    if _has_manifest(folder):
+        return read_manifest(folder), ""
+    part = folder if folder.name == MODEL_PART else folder.resolve()
+    home = part.parent
+    # state/ tells a checkpoint whose manifest is gone, which is refused, from a folder that never had one
+    if part.name == MODEL_PART and ((home / "state").is_dir() or _has_manifest(home)):
+        manifest = read_manifest(home)
+        if manifest.kind == CHECKPOINT:
+            return manifest, f"{MODEL_PART}/"
+    return None
+
+
+def _has_manifest(folder: Path) -> bool:
+    """Whether ``folder`` has a manifest of ours, sound or damaged; other programs call their files so too."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return False
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, OSError, RecursionError):
+        return True
+    return isinstance(content, dict) and bool({"seal", "format_version"} & content.keys())
 
 
 @cache

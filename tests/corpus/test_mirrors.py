@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from folio.artifacts import sha256_of
+from folio.checksums import sha256_of
 from folio.corpus.mirrors import cache_folder, fetch, obtain
 from folio.corpus.table import NAMED, NamedData, NamedFile, Wheel
 from folio.errors import ArtifactError, ConfigError, DataError, Unreachable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from model_shapes import SHAPES, random_model
 
 from folio import artifacts
 from folio.errors import ArtifactError
-from folio.model.find import find_model
+from folio.model.find import best_index, find_model
 from folio.model.folder import save_model
 
 
@@ -39,11 +40,32 @@ def test_an_unvalidated_run_means_its_newest_checkpoint(tmp_path: Path) -> None:
     assert find_model(tmp_path) == newest
 
 
-def test_a_checkpoint_that_never_completed_does_not_count(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_still_being_written_does_not_count(tmp_path: Path) -> None:
     good = checkpoint(tmp_path, 1, 5.0)
-    (checkpoint(tmp_path, 2, 1.0).parent / "manifest.json").unlink()
     (tmp_path / "checkpoints" / ".step-00000003.tmp-x" / "model").mkdir(parents=True)
     assert find_model(tmp_path) == good
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_text("{")], ids=["removed", "damaged"])
+def test_a_damaged_manifest_is_named_with_the_checkpoints_that_remain(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """Its loss is not known: another checkpoint taken without a word might be worse than it."""
+    good = checkpoint(tmp_path, 1, 5.0).parent
+    bad = checkpoint(tmp_path, 2, 1.0).parent
+    damage(bad / "manifest.json")
+    with pytest.raises(ArtifactError, match=r"step-00000002.*the best checkpoint of .* is not known") as caught:
+        find_model(tmp_path)
+    assert caught.value.remedy == f"Restore it, or name another checkpoint of the run: '{good}'."
+    assert find_model(good) == good / "model"
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [([], None), ([None, None], 1), ([3.0, 1.0, None, 1.0, 2.0], 3), ([float("nan"), float("inf")], 1), ([2.0], 0)],
+)
+def test_the_best_is_the_lowest_loss_and_the_newest_of_equals(losses: list[float | None], best: int | None) -> None:
+    assert best_index(losses) == best
 
 
 @pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_text("x")])

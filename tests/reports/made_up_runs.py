@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from folio.artifacts import write_manifest
+from folio.checksums import sealed_json
 from folio.training.metrics import MetricsLog
 
 
@@ -36,7 +36,7 @@ def write_run(run: Path, *, steps: int = 100, every: int = 25, config: dict[str,
         "train": {"steps": steps, "learning_rate": 1e-3},
         "resolved": {"parameters": 3_211_264, "micro_batch": 8},
     }
-    (run / "config.json").write_text(json.dumps(defaults if config is None else config))
+    (run / "config.json").write_text(sealed_json(defaults if config is None else config), encoding="utf-8")
     with MetricsLog(run / "metrics.jsonl") as log:
         for step in range(1, steps + 1):
             log.log(**train_line(step))

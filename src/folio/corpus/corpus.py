@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from folio.artifacts import sha256_of
+from folio.checksums import sha256_of
 from folio.corpus.cleaning import CleaningCounts, clean
 from folio.corpus.config import CorpusConfig
 from folio.corpus.document import Document

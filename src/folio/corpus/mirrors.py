@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from folio.artifacts import sha256_of, write_file
+from folio.artifacts import write_file
+from folio.checksums import sha256_of
 from folio.corpus.table import NAMED, NamedData, NamedFile
 from folio.errors import ArtifactError, ConfigError, DataError, Unreachable, nearest
 

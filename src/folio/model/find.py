@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from folio.artifacts import Manifest, read_manifest
+from folio.artifacts import CHECKPOINT, MANIFEST, MODEL_PART, Manifest, read_manifest
 from folio.errors import ArtifactError
 
 LOSS_KEY = "nats_per_token"
@@ -16,36 +17,60 @@ def find_model(path: str | Path) -> Path:
     """The model folder that ``path`` means.
 
     A model folder is itself; a checkpoint, its ``model/``; a run, the kept checkpoint of lowest validation loss, or
-    the newest one if none was validated. :class:`ArtifactError` if it is none of these.
+    the newest one if none was validated. :class:`ArtifactError` if it is none of these, or a run in which a damaged
+    manifest hides which checkpoint is the best.
     """
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise ArtifactError(f"'{path}' {what}", "Give a run, a checkpoint or a model folder.")
-    if (folder / "model" / "config.json").is_file():
-        return folder / "model"
+    part = folder / MODEL_PART
+    if (part / "config.json").is_file() or (part.is_dir() and (folder / MANIFEST).is_file()):
+        return part
     if (folder / "checkpoints").is_dir():
-        return _best(folder) / "model"
+        return _best(folder) / MODEL_PART
     if (folder / "config.json").is_file():
         return folder
     raise ArtifactError(f"'{path}' is neither a run, nor a checkpoint, nor a model folder", "Check the path.")
 
 
+def best_index(losses: Sequence[float | None]) -> int | None:
+    """Which of a run's checkpoints, oldest first, is best: the lowest finite loss, the later of equal ones.
+
+    The last one if none has such a loss; None if there are none.
+    """
+    measured = [(loss, -index) for index, loss in enumerate(losses) if loss is not None and math.isfinite(loss)]
+    return -min(measured)[1] if measured else len(losses) - 1 if losses else None
+
+
+def other_checkpoints(run: str | Path, chosen: Path) -> str:
+    """What to do where the model folder ``chosen`` in ``run`` is damaged; empty if ``run`` is no run."""
+    folders = sorted((Path(run) / "checkpoints").glob("step-*"))
+    if not folders:
+        return ""
+    names = ", ".join(f"'{folder}'" for folder in reversed(folders) if folder not in (chosen, chosen.parent))
+    return (
+        f"Restore it, or name another checkpoint of the run: {names}." if names else "It is the run's only checkpoint."
+    )
+
+
 def _best(run: Path) -> Path:
-    """The complete checkpoint of ``run`` with the lowest validation loss, else the newest."""
-    complete: list[tuple[Path, Manifest]] = []
+    """The checkpoint of ``run`` with the lowest validation loss, else the newest; none may be damaged."""
+    sound: list[tuple[Path, float | None]] = []
     for folder in sorted((run / "checkpoints").glob("step-*")):
-        if (folder / "model" / "config.json").is_file():
-            try:
-                complete.append((folder, read_manifest(folder)))
-            except ArtifactError:
-                continue
-    if not complete:
+        try:
+            sound.append((folder, _loss(read_manifest(folder, CHECKPOINT))))
+        except ArtifactError as error:
+            if folder.exists():  # a run that is going on may just have cleared it away
+                raise ArtifactError(
+                    f"{error.problem}; so the best checkpoint of '{run}' is not known", other_checkpoints(run, folder)
+                ) from None
+    index = best_index([loss for _, loss in sound])
+    if index is None:
         raise ArtifactError(f"run '{run}' has no complete checkpoint yet", "Train until the first one is saved.")
-    measured = [(_loss(manifest), folder) for folder, manifest in complete if math.isfinite(_loss(manifest))]
-    return min(measured)[1] if measured else complete[-1][0]
+    return sound[index][0]
 
 
-def _loss(manifest: Manifest) -> float:
+def _loss(manifest: Manifest) -> float | None:
     value = manifest.config.get(LOSS_KEY)
-    return float(value) if isinstance(value, int | float) else math.nan
+    return float(value) if isinstance(value, int | float) else None

@@ -7,18 +7,13 @@ its tensor.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from folio import artifacts
@@ -29,7 +24,7 @@ from folio.model.config import GPTConfig
 from folio.model.families import HEAD, Family, Piece, family_of, pieces
 from folio.model.gpt import GPT
 from folio.model.hf_config import config_from_hf, config_to_hf
-from folio.model.stored import AGAIN, WEIGHTS, read_json, stored_tensors, weight_files
+from folio.model.stored import AGAIN, CONFIG, INDEX, WEIGHTS, read_json, stored_tensors, weight_files, write_tensors
 
 
 def save_model(
@@ -54,13 +49,8 @@ def save_model(
     parameters = dict(model.named_parameters())
     assert not any("_orig_mod" in name for name in parameters), "compile the model as a whole"
     tensors = {piece.theirs: _theirs(parameters, piece, dtype) for piece in pieces(config, family_of(config))}
-    try:
-        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else errno.EIO
-        raise OSError(code, os.strerror(code), str(folder / WEIGHTS)) from None
-    _write_json(folder / "config.json", config_to_hf(config, eos_id, str(dtype).removeprefix("torch.")))
+    write_tensors(tensors, folder / WEIGHTS, {"format": "pt"})
+    _write_json(folder / CONFIG, config_to_hf(config, eos_id, str(dtype).removeprefix("torch.")))
     ids = {} if eos_id is None else {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": eos_id}
     _write_json(folder / "generation_config.json", {**ids, **(generation or {})})
     if tokenizer_files is not None:
@@ -82,16 +72,16 @@ def load_model(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
-    verify: bool = False,
+    verify: bool = True,
 ) -> GPT:
     """Open a model folder, ours or Hugging Face's, in evaluation mode.
 
     Weights become fp32 whatever the file holds, unless ``dtype`` says otherwise. ``verify`` first compares every file
-    with the folder's own ``manifest.json``. :class:`ArtifactError` names what is missing, damaged, too much, of
-    another shape, or cannot be represented.
+    with the manifest, the folder's own or that of the checkpoint it lies in; a folder without one is taken as it is.
+    :class:`ArtifactError` names what is missing, damaged, too much, of another shape, or cannot be represented.
     """
     if verify:
-        artifacts.verify(folder)
+        artifacts.verify_part(folder, (CONFIG, WEIGHTS, INDEX), whole=True)
     config = read_config(folder)
     family = family_of(config)
     with ExitStack() as files:
@@ -111,7 +101,7 @@ def load_model(
 
 def read_config(folder: Path) -> GPTConfig:
     """The shape of the model in ``folder``; :class:`ArtifactError` if it is none, or one that cannot be represented."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not folder.is_dir():
         raise ArtifactError(f"'{folder}' does not exist or is no folder", "Check the path.")
     if not path.is_file():

@@ -1,19 +1,24 @@
-"""The weights of a folder as they lie in its files, read one tensor at a time."""
+"""Weights as they lie in the files of a folder: written whole, read one tensor at a time."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from folio.errors import ArtifactError
 from folio.model.families import Family, canonical_name
 
+CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 AGAIN = "Get or make the folder again."
@@ -29,6 +34,16 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ArtifactError(f"{path.name} is damaged: it holds no table of keys", AGAIN)
     return values
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; ``OSError`` with the system's own number, not the format's, if the disk refuses."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(path)) from None
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from folio.artifacts import Manifest, read_manifest
+from folio.checksums import read_sealed_json
 from folio.errors import ArtifactError
 from folio.training.metrics import read_metrics
 
@@ -104,15 +104,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(path.read_bytes())
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        raise ArtifactError(f"'{path}' is damaged: it is not a JSON object", "Restore the file, or remove it.")
-    return config
+    return read_sealed_json(path, "Restore the file, or remove it.") if path.is_file() else {}
 
 
 def number(line: Line, key: str) -> float:

@@ -7,7 +7,7 @@ import os
 from io import FileIO
 from pathlib import Path
 
-from folio.artifacts import FileRecord
+from folio.checksums import FileRecord
 from folio.shards.format import HEADER_BYTES, Header, IdType, header_bytes
 from folio.shards.stream import Ids
 

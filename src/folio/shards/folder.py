@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from folio.artifacts import MANIFEST, Manifest, read_manifest
+from folio.checksums import check_files
 from folio.errors import ArtifactError, DataError
-from folio.shards.format import read_header
+from folio.shards.format import AGAIN, read_header
 from folio.shards.manifest import KIND, describe, manifest_for_plain
 from folio.shards.stream import TokenStream
 
@@ -90,11 +92,21 @@ class Shards:
         return measured
 
 
-def open_shards(path: Path | str, tokenizer: Tokenizer | None = None, *, vocab_size: int | None = None) -> Shards:
-    """Open a folder of shards: checks the manifest and every file's header and size, reads no ids.
+def open_shards(
+    path: Path | str,
+    tokenizer: Tokenizer | None = None,
+    *,
+    vocab_size: int | None = None,
+    verify: bool = True,
+    on_progress: Callable[[int], None] | None = None,
+) -> Shards:
+    """Open a folder of shards: compares every file with the manifest, by size, header and sha256.
 
-    A plain folder of llm.c or modded-nanogpt files (``*train*.bin``, ``*val*.bin``) has no manifest; it opens when the
-    ``tokenizer`` that made it, or at least the ``vocab_size``, is stated.
+    ``verify=False`` leaves the sha256 out and reads no ids. ``on_progress`` is told the bytes read so far.
+
+    A plain folder of llm.c or modded-nanogpt files (``*train*.bin``, ``*val*.bin``) has no manifest, so that sizes and
+    headers are all there is to check; it opens when the ``tokenizer`` that made it, or at least the ``vocab_size``, is
+    stated.
 
     Raises :class:`ArtifactError` for a folder that is damaged, of another kind, or made by another tokenizer.
     """
@@ -113,6 +125,8 @@ def open_shards(path: Path | str, tokenizer: Tokenizer | None = None, *, vocab_s
         )
     _refuse_other_vocabulary(folder, manifest, tokenizer, vocab_size)
     streams = {name: _stream(folder, manifest, name) for name in manifest.config["splits"]}
+    if verify:
+        check_files(folder, manifest.files, AGAIN, on_progress)
     return Shards(folder, manifest, streams, tokenizer)
 
 
@@ -126,14 +140,14 @@ def _stream(folder: Path, manifest: Manifest, name: str) -> TokenStream:
             raise ArtifactError(
                 f"'{path}' is damaged: {path.stat().st_size:,} bytes of {header.dtype.name} ids, where the manifest "
                 f"says {size:,} of {dtype.name}",
-                "Write the shards again, or restore the file.",
+                AGAIN,
             )
         files.append((path, header))
     stream = TokenStream(files)
     if len(stream) != recorded["tokens"]:
         raise ArtifactError(
             f"'{folder}' is damaged: {len(stream):,} tokens of {name}, where the manifest says {recorded['tokens']:,}",
-            "Write the shards again.",
+            AGAIN,
         )
     return stream
 

@@ -17,6 +17,7 @@ from folio.errors import ArtifactError
 HEADER_BYTES = 256 * 4
 MOST_TOKENS = 2**31 - 1
 """The header counts tokens in an int32."""
+AGAIN = "Restore what is damaged, or remove the folder and write the shards again."
 
 IdType = np.dtype[Any]
 
@@ -55,21 +56,21 @@ def read_header(path: Path) -> Header:
         found = path.stat().st_size
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ArtifactError(f"'{path}' cannot be read: {reason}", "Write the shards again.") from None
+        raise ArtifactError(f"'{path}' cannot be read: {reason}", AGAIN) from None
     if len(raw) < HEADER_BYTES:
-        raise ArtifactError(f"'{path}' is damaged: {found:,} bytes, less than its header", "Write the shards again.")
+        raise ArtifactError(f"'{path}' is damaged: {found:,} bytes, less than its header", AGAIN)
     known = {marks: dtype for dtype, marks in MARKS.items()}
     magic, version, tokens = (int(field) for field in np.frombuffer(raw, dtype="<i4")[:3])
     dtype = known.get((magic, version))
     if dtype is None:
         raise ArtifactError(
             f"'{path}' is damaged, or is no shard of token ids: it begins with {magic}, {version}",
-            "Write the shards again, or check the path.",
+            AGAIN,
         )
     expected = HEADER_BYTES + tokens * dtype.itemsize
     if tokens < 0 or found != expected:
         raise ArtifactError(
             f"'{path}' is damaged: {found:,} bytes, where its header of {tokens:,} tokens asks for {expected:,}",
-            "Write the shards again, or restore the file.",
+            AGAIN,
         )
     return Header(dtype, tokens)

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from folio.artifacts import FileRecord, refuse_occupied, sync, write_file
+from folio.artifacts import refuse_occupied, sync, write_file
+from folio.checksums import FileRecord
 from folio.errors import ArtifactError
+from folio.locks import locked
 from folio.shards.format import HEADER_BYTES
 
 
@@ -93,7 +95,11 @@ def workplace(target: Path, job: dict[str, Any]) -> Iterator[Workplace]:
     if folder.exists() and not known.exists() and set(os.listdir(folder)) - {"lock", "shards"}:
         raise ArtifactError(f"'{folder}' is needed for unfinished work but holds something else", "Remove it.")
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / "lock", target):
+    with locked(folder / "lock", wait=False) as held:
+        if not held:
+            raise ArtifactError(
+                f"another process is writing shards to '{target}'", "Wait for it, or choose another folder."
+            )
         journal, note = _resumed(folder, job) if known.exists() else (None, "")
         if journal is None:
             shutil.rmtree(folder / "shards", ignore_errors=True)
@@ -128,21 +134,3 @@ def _resumed(folder: Path, job: dict[str, Any]) -> tuple[Journal | None, str]:
                 return None, f"'{file}' is missing or cut short: beginning anew"
     tokens = sum(done.tokens for done in journal.splits.values())
     return journal, f"going on after {tokens:,} tokens that were already written" if tokens else ""
-
-
-@contextmanager
-def _locked(file: Path, target: Path) -> Iterator[None]:
-    """Hold ``file`` locked; the system lets go of it when this process ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock
-        yield
-        return
-    with open(file, "wb") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArtifactError(
-                f"another process is writing shards to '{target}'", "Wait for it, or choose another folder."
-            ) from None
-        yield

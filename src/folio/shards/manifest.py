@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from folio.artifacts import FORMAT_VERSION, FileRecord, Manifest, Parent, environment
+from folio.artifacts import FORMAT_VERSION, Manifest, Parent, environment
+from folio.checksums import FileRecord
 from folio.errors import ArtifactError
 from folio.shards.format import Header, read_header
 

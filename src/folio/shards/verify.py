@@ -6,18 +6,19 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from folio.artifacts import FileRecord
+from folio.checksums import FileRecord
 from folio.errors import ArtifactError
 from folio.shards.folder import Shards
-from folio.shards.format import HEADER_BYTES, read_header
+from folio.shards.format import AGAIN, HEADER_BYTES, read_header
 from folio.shards.stream import TokenStream
 
 
 def verify_shards(shards: Shards, on_progress: Callable[[int], None] = lambda checked_bytes: None) -> None:
     """Read all files once: each sha256 must be the manifest's, each id below ``vocab_size``.
 
-    Opening has checked the manifest and the sizes. ``on_progress`` is told the bytes read so far. Raises one
-    :class:`ArtifactError` that names every damaged file. Files without a recorded sha256 are checked for ids alone.
+    Opening has checked the manifest and the sizes, and the sums unless told not to. ``on_progress`` is told the bytes
+    read so far. Raises one :class:`ArtifactError` that names every damaged file. Files without a recorded sha256 are
+    checked for ids alone.
     """
     faults = []
     checked = 0
@@ -27,7 +28,7 @@ def verify_shards(shards: Shards, on_progress: Callable[[int], None] = lambda ch
             if fault:
                 faults.append(f"'{path}' is damaged: {fault}")
     if faults:
-        raise ArtifactError("; ".join(faults), "Write the shards again, or restore what is damaged.")
+        raise ArtifactError("; ".join(faults), AGAIN)
 
 
 def _fault(

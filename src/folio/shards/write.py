@@ -89,7 +89,7 @@ def write_shards(
             f"no room on the disk for '{to}': {error.strerror}",
             "Free some space and run the same command again: it goes on from where it stopped.",
         ) from None
-    return open_shards(to, tokenizer)
+    return open_shards(to, tokenizer, verify=False)
 
 
 def _job(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from folio.artifacts import MANIFEST, read_manifest, verify
+from folio.artifacts import verify_part
 from folio.errors import ArtifactError, UserError
 from folio.tokenizer.base import CONFIG_FILE, FILE, Tokenizer
 from folio.tokenizer.byte_level import ByteLevelTokenizer
@@ -21,16 +21,15 @@ _NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD"}
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer in ``folder`` (``tokenizer.json``, and ``tokenizer_config.json`` if there is one).
 
-    :class:`ArtifactError` if it is not there, is damaged (an artefact's files are checked against its manifest), or is
-    of a kind that would not be read faithfully, which is then named.
+    :class:`ArtifactError` if it is not there, is damaged (compared with the manifest of the tokenizer, model or
+    checkpoint it belongs to), or is of a kind that would not be read faithfully, which is then named.
     """
     folder = Path(folder)
     path = folder / FILE
     if not path.is_file():
         found = "does not exist" if not folder.exists() else f"has no {FILE}"
         raise ArtifactError(f"'{folder}' is no tokenizer: it {found}", "Check the path.")
-    if (folder / MANIFEST).is_file() and read_manifest(folder).kind == "tokenizer":
-        verify(folder, "tokenizer")
+    verify_part(folder, (FILE, CONFIG_FILE))
     spec = _read_json(path)
     settings = _read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
     try:

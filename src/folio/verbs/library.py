@@ -21,6 +21,7 @@ from folio.errors import ArtifactError, ConfigError, nearest
 from folio.generation.config import GenerationConfig
 from folio.generation.engine import Generation, device_of, prompt_ids
 from folio.model.config import GPTConfig
+from folio.model.find import other_checkpoints
 from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
 from folio.model.packed import PackedGPT, pack, packing_helps
@@ -42,11 +43,17 @@ def load(path: str | Path, dtype: Dtype | torch.dtype | None = None, device: str
 
     ``dtype`` of the weights: "fp32" (the default), "bf16", "fp16", or "int8" (CPU only: for writing and scoring, not
     for saving). ``device``: "cpu", "cuda", "mps"; by default a GPU if there is one.
+
+    Every file that a manifest speaks of is compared with it first: :class:`ArtifactError` names a damaged one, and in a
+    run the other checkpoints; no other is taken in its stead.
     """
     name = dtype_name(dtype)
     place = choose_device(str(device or "auto"))
     folder = model_folder(path)
-    gpt = load_model(folder, device=place, dtype=TORCH_DTYPES[name])
+    try:
+        gpt = load_model(folder, device=place, dtype=TORCH_DTYPES[name])
+    except ArtifactError as error:
+        raise ArtifactError(error.problem, other_checkpoints(path, folder) or error.remedy) from None
     return Model(quantize_int8(gpt) if name == "int8" else gpt, folder)
 
 
@@ -156,7 +163,8 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
     run's folder; by default the first free name under ``runs/``.
     """
     from folio.verbs.action import Terminal
-    from folio.verbs.train import fresh_folder, recipe_name, start
+    from folio.verbs.run import start
+    from folio.verbs.train import fresh_folder, recipe_name
 
     if isinstance(config, str | Path):
         recipe, name = load_recipe(str(config)), str(config)
@@ -169,22 +177,23 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a tokenizer folder, a model folder, a checkpoint or a run."""
+    """The tokenizer in a tokenizer folder, a model folder, a checkpoint or a run, compared with its manifest."""
     folder = Path(path)
-    return _load_tokenizer(folder if (folder / "tokenizer.json").is_file() else model_folder_or(folder))
+    if not (folder / "tokenizer.json").is_file() and (_holds_a_model(folder) or not folder.exists()):
+        folder = model_folder(path)
+    return _load_tokenizer(folder)
 
 
-def model_folder_or(folder: Path) -> Path:
-    """The model folder inside ``folder``, or ``folder`` itself where there is none."""
-    try:
-        return model_folder(folder)
-    except ArtifactError:
-        return folder
+def _holds_a_model(folder: Path) -> bool:
+    return (folder / "model").is_dir() or (folder / "checkpoints").is_dir()
 
 
-def open_shards(path: str | Path, tokenizer: Tokenizer | None = None) -> Shards:
-    """Shards on disk; with a ``tokenizer``, refused if another one made them."""
-    return _open_shards(Path(path), tokenizer)
+def open_shards(path: str | Path, tokenizer: Tokenizer | None = None, *, verify: bool = True) -> Shards:
+    """Shards on disk; with a ``tokenizer``, refused if another one made them.
+
+    Every byte is compared with the manifest's sha256; ``verify=False`` checks sizes and headers alone.
+    """
+    return _open_shards(Path(path), tokenizer, verify=verify)
 
 
 def dtype_name(dtype: Dtype | torch.dtype | None) -> Dtype:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from folio.artifacts import verify
+from folio.artifacts import read_manifest
 from folio.config import Table
 from folio.errors import ArtifactError, ConfigError
+from folio.locks import locked
 from folio.verbs.action import Terminal
 from folio.verbs.recipe import Recipe
 
@@ -19,6 +23,11 @@ if TYPE_CHECKING:
     from folio.corpus import Corpus
     from folio.shards import Shards
     from folio.tokenizer import Tokenizer
+    from folio.verbs.progress import Progress
+
+T = TypeVar("T")
+SHOWN_AFTER_S = 1.0
+"""How long shards are read to verify them before a bar appears."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,12 @@ class Prepared:
     corpus: Corpus | None
 
 
-def prepare(recipe: Recipe, terminal: Terminal) -> Prepared:
-    """Fetch the corpus, train or load the tokenizer (on training text alone), write or reuse the shards."""
-    from folio.shards import open_shards
+def prepare(recipe: Recipe, terminal: Terminal, *, verify: bool = True) -> Prepared:
+    """Fetch the corpus, train or load the tokenizer (on training text alone), write or reuse the shards.
 
+    Processes that need the same thing at the same time make it once: the others wait. ``verify`` False takes shards
+    by their headers, for a process beside one that has compared every byte.
+    """
     if recipe.shards.path is not None:
         if recipe.tokenizer.path is None and recipe.tokenizer.kind != "gpt2":
             raise ConfigError(
@@ -42,13 +53,19 @@ def prepare(recipe: Recipe, terminal: Terminal) -> Prepared:
                 "Give --tokenizer.path FOLDER, or --tokenizer.kind gpt2.",
             )
         tokenizer, where = _tokenizer(recipe, None, terminal)
-        return Prepared(tokenizer, open_shards(recipe.shards.path, tokenizer), where, None)
-    from folio.corpus import open_corpus
-
-    corpus = open_corpus(recipe.corpus)
+        return Prepared(tokenizer, _opened(recipe.shards.path, tokenizer, terminal, verify), where, None)
+    corpus = _corpus(recipe, terminal)
     terminal.print(f"corpus     {corpus.name}")
     tokenizer, where = _tokenizer(recipe, corpus, terminal)
-    return Prepared(tokenizer, _shards(recipe, corpus, tokenizer, terminal), where, corpus)
+    return Prepared(tokenizer, _shards(recipe, corpus, tokenizer, terminal, verify), where, corpus)
+
+
+def _corpus(recipe: Recipe, terminal: Terminal) -> Corpus:
+    from folio.corpus import open_corpus
+
+    if recipe.corpus.path is not None:
+        return open_corpus(recipe.corpus)
+    return _fetched(str(recipe.corpus.name), lambda: open_corpus(recipe.corpus), terminal)
 
 
 def _tokenizer(recipe: Recipe, corpus: Corpus | None, terminal: Terminal) -> tuple[Tokenizer, Path | None]:
@@ -58,27 +75,27 @@ def _tokenizer(recipe: Recipe, corpus: Corpus | None, terminal: Terminal) -> tup
     if config.path is not None:
         return load_tokenizer(config.path), config.path
     if config.kind == "gpt2":
-        return gpt2_tokenizer(), None
+        return _fetched("gpt2", gpt2_tokenizer, terminal), None
     assert corpus is not None
     folder = _cached("tokenizer", corpus.fingerprint, _plain(config))
-    if not _sound(folder, "tokenizer"):
+
+    def make() -> Tokenizer:
         train_tokenizer((document.text for document in corpus.documents("train")), config).save(folder)
-    tokenizer = load_tokenizer(folder)
+        return load_tokenizer(folder)
+
+    tokenizer = _made_once("tokenizer", folder, lambda: load_tokenizer(folder), make, terminal)
     terminal.print(f"tokenizer  {config.kind}, {tokenizer.vocab_size:,} ids: {folder}")
     return tokenizer, folder
 
 
-def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Terminal) -> Shards:
-    from folio.shards import open_shards, write_shards
+def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Terminal, verify: bool) -> Shards:
+    from folio.shards import write_shards
 
-    size = recipe.shards.tokens_per_shard
-    folder = _cached("shards", corpus.fingerprint, tokenizer.fingerprint, size)
-    try:
-        shards = open_shards(folder, tokenizer)
-    except ArtifactError:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = _cached("shards", corpus.fingerprint, tokenizer.fingerprint, recipe.shards.tokens_per_shard)
+
+    def make() -> Shards:
         with terminal.progress("shards", None, "token") as bar:
-            shards = write_shards(
+            return write_shards(
                 {"train": lambda: corpus.documents("train"), "val": lambda: corpus.documents("val")},
                 tokenizer,
                 folder,
@@ -86,9 +103,80 @@ def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Term
                 source={"corpus": corpus.name, "fingerprint": corpus.fingerprint},
                 on_progress=lambda progress: bar.update(progress.tokens),
             )
+
+    shards = _made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
     counts = ", ".join(f"{shards.tokens(name):,} {name}" for name in shards.splits)
     terminal.print(f"shards     {counts} tokens: {folder}")
     return shards
+
+
+def _opened(folder: Path, tokenizer: Tokenizer, terminal: Terminal, verify: bool) -> Shards:
+    from folio.shards import open_shards
+
+    if not verify:
+        return open_shards(folder, tokenizer, verify=False)
+    size = sum(file.stat().st_size for file in folder.glob("*.bin"))
+    with _late_bar(terminal, "verify shards", size, "byte") as show:
+        return open_shards(folder, tokenizer, on_progress=show)
+
+
+@contextmanager
+def _late_bar(terminal: Terminal, description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar for what is mostly over at once: it appears after a second."""
+    begun = time.monotonic()
+    bar: Progress | None = None
+    with ExitStack() as stack:
+
+        def show(done: int) -> None:
+            nonlocal bar
+            if bar is None and time.monotonic() - begun >= SHOWN_AFTER_S:
+                bar = stack.enter_context(terminal.progress(description, total, unit))
+            if bar is not None:
+                bar.update(done)
+
+        yield show
+
+
+def _fetched(name: str, get: Callable[[], T], terminal: Terminal) -> T:
+    """What ``get`` fetches into the cache under ``name``, fetched by one process at a time."""
+    from folio.corpus.mirrors import cache_folder
+
+    folder = cache_folder() / name
+    if folder.is_dir():
+        return get()
+    with _alone(name, folder, terminal):
+        return get()
+
+
+def _made_once(what: str, folder: Path, read: Callable[[], T], make: Callable[[], T], terminal: Terminal) -> T:
+    """What ``read`` finds in the cache's ``folder``; where it is absent or damaged, one process makes it anew."""
+
+    def sound() -> T:
+        read_manifest(folder, what)  # one that has lost its manifest would be taken for files that others made
+        return read()
+
+    if folder.exists():
+        try:
+            return sound()
+        except ArtifactError:
+            pass  # asked again below: another process may be making it anew already
+    with _alone(what, folder, terminal):
+        if folder.exists():
+            try:
+                return sound()
+            except ArtifactError as error:
+                terminal.print(f"{what:<10} made anew, for in the cache {error.problem}", style="yellow")
+                shutil.rmtree(folder, ignore_errors=True)
+        return make()
+
+
+@contextmanager
+def _alone(what: str, folder: Path, terminal: Terminal) -> Iterator[None]:
+    def say() -> None:
+        terminal.print(f"{what:<10} another process is making it; waiting")
+
+    with locked(folder.with_name(f"{folder.name}.lock"), on_wait=say):
+        yield
 
 
 def _plain(table: Table) -> dict[str, Any]:
@@ -100,13 +188,3 @@ def _cached(kind: str, *content: Any) -> Path:
 
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / kind / key
-
-
-def _sound(folder: Path, kind: str) -> bool:
-    """Whether ``folder`` is there and whole; a damaged one is cleared away."""
-    try:
-        verify(folder, kind)
-    except ArtifactError:
-        shutil.rmtree(folder, ignore_errors=True)
-        return False
-    return True

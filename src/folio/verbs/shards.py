@@ -126,10 +126,10 @@ def _opened(options: InspectOptions) -> Shards:
     from folio.shards import open_shards
 
     if options.tokenizer is None:
-        return open_shards(options.shards, vocab_size=options.vocab_size)
+        return open_shards(options.shards, vocab_size=options.vocab_size, verify=False)
     from folio.tokenizer import load_tokenizer
 
-    return open_shards(options.shards, load_tokenizer(options.tokenizer), vocab_size=options.vocab_size)
+    return open_shards(options.shards, load_tokenizer(options.tokenizer), vocab_size=options.vocab_size, verify=False)
 
 
 def _described(shards: Shards) -> dict[str, Any]:
