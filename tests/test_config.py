@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pytest
 import tyro
@@ -87,6 +87,33 @@ def test_every_mistake_in_a_file_is_named_at_once() -> None:
         "unknown key train.batch_tokns; did you mean train.batch_tokens?",
         "unknown key traim; did you mean train?",
     ]
+
+
+class Either(Table):
+    """Keys that may hold values of several kinds."""
+
+    count: Annotated[int, Field(ge=1)] | Literal["auto", "all"] | None = None
+    """How many."""
+    share: Annotated[float, Field(gt=0, le=1)] | bool = False
+    """How much of it."""
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ({"count": "al"}, "count = 'al': must be a whole number of at least 1, 'auto', or 'all'; did you mean 'all'?"),
+        ({"count": 0}, "count = 0: must be a whole number of at least 1, 'auto', or 'all'"),
+        ({"share": 1.5}, "share = 1.5: must be a number above 0 and of at most 1, or true or false"),
+    ],
+)
+def test_a_key_of_several_kinds_is_one_mistake_that_names_them_all(data: dict[str, object], line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build(Either, data)
+    assert lines_of(error) == [line]
+
+
+def test_a_key_of_several_kinds_takes_each_of_them() -> None:
+    assert [build(Either, {"count": count}).count for count in (3, "auto", "none")] == [3, "auto", None]
 
 
 def test_a_contradiction_is_one_clean_line() -> None:

@@ -11,8 +11,8 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -97,8 +97,8 @@ def validated(
     try:
         return cls.model_validate(_emptied(cls, data)), []
     except ValidationError as error:
-        faults = error.errors(include_url=False)
-        return None, list(dict.fromkeys(_mistake(cls, dict(fault), flags) for fault in faults))
+        faults = [dict(fault) for fault in error.errors(include_url=False)]
+        return None, list(dict.fromkeys(_mistake(cls, fault, flags) for fault in faults))
 
 
 def config_error(mistakes: Sequence[str], source: str = "") -> ConfigError:
@@ -144,14 +144,19 @@ def _emptied(cls: type[Table], data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mistake(cls: type[Table], fault: Mapping[str, Any], flags: Mapping[str, str] | None) -> str:
-    """One of pydantic's errors as a line: the key, what was given, what is allowed."""
+    """One of pydantic's errors as a line: the key, what was given, what is allowed.
+
+    pydantic complains once for each kind of value that a key may hold; here each of those gives the same line.
+    """
     table: type[Table] | None = cls
     parts: list[str] = []
+    info: FieldInfo | None = None
     for part in map(str, fault["loc"]):
         if table is None or part not in table.model_fields:
             break
         parts.append(part)
-        table = subtable(table.model_fields[part])
+        info = table.model_fields[part]
+        table = subtable(info)
     key, kind, value = ".".join(parts), fault["type"], fault["input"]
     if kind == "extra_forbidden":
         return unknown_key(".".join(map(str, fault["loc"])), [*cls.model_fields, *(name for name, _ in leaves(cls))])
@@ -164,9 +169,36 @@ def _mistake(cls: type[Table], fault: Mapping[str, Any], flags: Mapping[str, str
         return f"{name} is required"
     if kind == "model_type":
         message = "must be a table"
-    if kind == "literal_error" and (guess := nearest(str(value), re.findall("'([^']*)'", fault["ctx"]["expected"]))):
+    kinds = _kinds(info.annotation) if info is not None and table is None else []
+    if len(kinds) > 1:
+        allowed = [words for one in kinds for words in _allowed(one)]
+        message = f"must be {', '.join(allowed[:-1])}, or {allowed[-1]}"
+        words = [word for one in kinds if get_origin(one) is Literal for word in map(str, get_args(one))]
+        if guess := nearest(str(value), words):
+            message += f"; did you mean '{guess}'?"
+    elif kind == "literal_error" and (guess := nearest(str(value), re.findall("'([^']*)'", fault["ctx"]["expected"]))):
         message += f"; did you mean '{guess}'?"
     return f"{name}{' ' if name.startswith('--') else ' = '}{_short(value)}: {message}"
+
+
+_PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_BOUNDS = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The kinds of value that a key may hold besides being empty."""
+    either = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return [kind for kind in either if kind is not NoneType]
+
+
+def _allowed(kind: Any) -> list[str]:
+    """What one kind of value may be, in words: "a whole number of at least 1", or each word of a literal."""
+    if get_origin(kind) is Literal:
+        return list(map(repr, get_args(kind)))
+    plain, *marks = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    limits = [limit for mark in marks for limit in getattr(mark, "metadata", [mark])]
+    bounds = [f"{word} {getattr(limit, at)}" for limit in limits for at, word in _BOUNDS.items() if hasattr(limit, at)]
+    return [" ".join([_PLAIN.get(plain, str(getattr(plain, "__name__", plain))), " and ".join(bounds)]).rstrip()]
 
 
 def unknown_key(key: str, known: Sequence[str], spell: Callable[[str], str] = str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folio.errors import ConfigError
-from folio.training.plan import solve_batch
+from folio.training.plan import divisors, sequences_per_rank, solve_batch
 
 
 def test_a_large_step_is_cut_into_micro_batches_that_fit_the_device() -> None:
@@ -58,3 +58,21 @@ def test_a_micro_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(
         solve_batch(12 * 64, 64, 5)
     assert "micro_batch 5 does not divide the 12 sequences" in refused.value.problem
     assert refused.value.remedy == "The nearest values that do: 4 or 6."
+
+
+@given(st.integers(1, 400))
+def test_divisors_are_all_that_divide(n: int) -> None:
+    assert divisors(n) == sorted({d for d in range(1, n + 1) if n % d == 0})
+
+
+def test_sequences_per_rank_are_those_of_the_plan_and_refused_as_it_refuses() -> None:
+    assert sequences_per_rank(24 * 64, 64) == 24
+    assert sequences_per_rank(24 * 64, 64, 3) == 8
+    plan = solve_batch(24 * 64, 64, 4, world_size=3)
+    assert plan.micro_batch * plan.accumulation == 8
+    errors = []
+    for ask in (lambda: sequences_per_rank(1024, 64, 3), lambda: solve_batch(1024, 64, None, world_size=3)):
+        with pytest.raises(ConfigError) as refused:
+            ask()
+        errors.append(str(refused.value))
+    assert errors[0] == errors[1]

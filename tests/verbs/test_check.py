@@ -58,6 +58,29 @@ def test_flags_change_what_is_counted(capsys: pytest.CaptureFixture[str]) -> Non
     assert changed["training_memory"]["activations_bytes"] < 0.2 * plain["training_memory"]["activations_bytes"]
 
 
+def test_auto_shows_what_would_fit_and_calls_it_an_estimate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("folio.training.micro_batch.available_memory", lambda device: 8 * 2**30)
+    auto = ("gpt2", "--train.micro-batch", "auto", "--train.batch-tokens", "65536")
+    answer = checked(capsys, *auto)
+    found = answer["counts"]["micro_batch"]
+    assert 1 < found < 64
+    assert answer["micro_batch_fit"].startswith(f"{found} of 64 sequences fit: ")
+    assert "of 8.0 GiB (estimate); " in answer["micro_batch_fit"]
+    assert answer["training_memory"] == checked(capsys, *auto, "--train.micro-batch", str(found))["training_memory"]
+    assert checked(capsys, *auto, "--train.recompute")["counts"]["micro_batch"] > found
+    assert main(["check", *auto]) == 0
+    assert "estimate" in capsys.readouterr().out
+    monkeypatch.setattr("folio.training.micro_batch.available_memory", lambda device: 2**30)
+    assert main(["check", *auto]) == 2
+    assert "not even one sequence of 1024 tokens fits in memory" in capsys.readouterr().err
+
+
+def test_without_auto_nothing_is_said_to_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(capsys, "gpt2")["micro_batch_fit"] is None
+
+
 @pytest.mark.parametrize(
     ("table", "size", "words"),
     [

@@ -89,6 +89,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if needs_head:
                     part = (slope_nV.T @ hidden_nC).to(head_VC.dtype)
                     grad_head = part if grad_head is None else grad_head.add_(part)
+                    del part
+                del logits_nV, slope_nV  # before the next chunk's are made
         ctx.save_for_backward(torch.cat(grad_hidden) if needs_hidden else None, grad_head)
         return total
 

@@ -1,7 +1,8 @@
 """How much memory training and generation take at their peak, by counting what is kept.
 
-An estimate: temporaries of the kernels and what an allocator wastes are not in it, nor are Python and torch themselves
-(about 0.3 GB). Measured peaks are compared with it in ``tests/model/test_memory_estimate.py``.
+An estimate of what lives at once: small temporaries of the kernels and what an allocator wastes are not in it, nor are
+Python and torch themselves (about 0.3 GB). Measured peaks are compared with it in
+``tests/model/test_memory_estimate.py`` and ``benchmarks/measure_memory.py``.
 
 B sequences of a micro-batch, T tokens of each, C channels, K head size, V padded vocabulary
 """
@@ -31,10 +32,14 @@ class TrainingMemory:
     activations: int
     """What the forward pass keeps for the backward pass, with copies of the weights in the products' dtype."""
     loss: int
-    """Logits of one chunk, and their logarithms."""
+    """Logits of one chunk, and what is made of them."""
     head_gradient: int
     """Part of the gradients, made with the loss."""
     accumulates: bool
+    average: int = 0
+    """The moving average of the weights, where one is kept."""
+    step: int = 0
+    """What the optimizer makes while it moves the weights, the activations being gone."""
 
     @property
     def peak(self) -> int:
@@ -43,12 +48,12 @@ class TrainingMemory:
         Activations go as gradients come, so without accumulation the larger of the two counts; with it, the gradients
         of earlier micro-batches lie there while the activations are made.
         """
-        most = self.activations + self.head_gradient
+        most = self.activations + self.head_gradient + self.loss
         most = most + self.gradients if self.accumulates else max(most, self.gradients)
-        return self.weights + self.optimizer + self.loss + most
+        return self.weights + self.optimizer + self.average + max(most, self.gradients + self.step)
 
     def as_dict(self) -> dict[str, int]:
-        names = ("weights", "gradients", "optimizer", "activations", "loss", "peak")
+        names = ("weights", "gradients", "optimizer", "average", "activations", "loss", "peak")
         return {f"{name}_bytes": getattr(self, name) for name in names}
 
 
@@ -61,6 +66,8 @@ def training_memory(
     optimizer: Optimizer = "adamw",
     recompute: bool = False,
     accumulates: bool = False,
+    ema: bool = False,
+    shards: int = 1,
     device: str = "cpu",
 ) -> TrainingMemory:
     """Estimate a training step of ``micro_batch`` sequences of ``context`` tokens (all of the block size).
@@ -68,7 +75,8 @@ def training_memory(
     Weights, gradients and optimizer states are fp32; ``dtype`` ("fp32", "tf32", "bf16", "fp16") is that of the matrix
     products under autocast. AdamW keeps two numbers a weight; Muon one for the blocks' matrices, AdamW having the rest.
     ``recompute`` keeps each block's input and one block's inside. On a CPU, short contexts keep the attention
-    probabilities (see ``attention.py``).
+    probabilities (see ``attention.py``). ``ema`` keeps an average of the weights. With ``shards`` above 1 each rank has
+    that part of weights, gradients and optimizer, and whole at a time only what lies outside the blocks and two blocks.
     """
     B, T = micro_batch, context or config.block_size
     size = _BYTES[dtype]
@@ -76,21 +84,47 @@ def training_memory(
     matrices = parameter_counts(config).matrices
     states = 2 * weights - (matrices if optimizer == "muon" else 0)
     head = config.padded_vocab_size * config.n_embd
-    chunk = min(CHUNK_BYTES, 4 * B * T * config.padded_vocab_size)
     block = B * T * _block_bytes(config, T, size, kept_probabilities(device, T))
     stream = 4 * B * T * config.n_embd
     blocks = config.n_layer * stream + block if recompute else config.n_layer * block
     copies = 0 if size == 4 else size * (matrices // (config.n_layer if recompute else 1) + head)
     final = B * T * config.n_embd * (4 + 2 * size)
+    block_weights = matrices // config.n_layer
+    gathered = 0 if shards == 1 else 4 * (weights - matrices + 2 * block_weights)
     return TrainingMemory(
-        weights=4 * weights,
-        gradients=4 * weights,
-        optimizer=4 * states,
+        weights=-(-4 * weights // shards) + gathered,
+        gradients=-(-4 * weights // shards) + gathered,
+        optimizer=-(-4 * states // shards),
         activations=blocks + copies + final,
-        loss=2 * chunk,
+        loss=_loss_bytes(config, B * T, size),
         head_gradient=4 * head,
         accumulates=accumulates,
+        average=-(-4 * weights // shards) if ema else 0,
+        step=_muon_bytes(config, size) if optimizer == "muon" else 0,
     )
+
+
+def _loss_bytes(config: GPTConfig, N: int, size: int) -> int:
+    """Bytes that the loss of ``N`` positions takes at its worst, the head's gradient aside (see ``loss.py``).
+
+    First logits and their logarithms, through a copy in fp32; then logits, slopes and a chunk's part of that gradient.
+    """
+    V, C = config.padded_vocab_size, config.n_embd
+    rows = min(N, max(1, CHUNK_BYTES // (4 * V)))
+    logarithms = rows * V * (size + 4 + (4 if size < 4 else 0))
+    part = size * V * C if size < 4 else 0
+    if rows < N:
+        part += 4 * V * C
+    return max(logarithms, 2 * size * rows * V + part)
+
+
+def _muon_bytes(config: GPTConfig, size: int) -> int:
+    """Bytes of one Muon step: for all matrices of a shape, update, stack and direction in fp32, and three copies."""
+    by_shape: dict[tuple[int, ...], int] = {}
+    for name, weight in skeleton(config).named_parameters():
+        if name.startswith("blocks.") and weight.ndim == 2:
+            by_shape[tuple(weight.shape)] = by_shape.get(tuple(weight.shape), 0) + weight.numel()
+    return (3 * 4 + 3 * size) * max(by_shape.values())
 
 
 def _block_bytes(config: GPTConfig, T: int, size: int, probabilities: int) -> int:

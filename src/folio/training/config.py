@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,18 @@ class ScheduleConfig(Table):
     """wsd: the share of all steps that the final decay takes."""
 
 
+class SpikeConfig(Table):
+    """Steps that would do harm are left out: their gradient is thrown away, and the weights stay as they are."""
+
+    z_score: float = Field(default=6.0, ge=0)
+    """Leave a step out when its loss or its gradient's norm lies so many standard deviations above the window's mean.
+    0 leaves out only what is not a number."""
+    window: int = Field(default=128, ge=8)
+    """Steps that mean and deviation are taken over, but for left-out ones; nothing is judged before a quarter of it."""
+    stop_after: int = Field(default=20, ge=1)
+    """End the run when so many of the last `window` steps were left out."""
+
+
 class TrainConfig(Table):
     """One training run."""
 
@@ -50,8 +62,9 @@ class TrainConfig(Table):
     """Optimizer steps."""
     batch_tokens: int = Field(default=16384, ge=1)
     """Tokens in one optimizer step, over all micro-batches and ranks. Never changed silently."""
-    micro_batch: int | None = Field(default=None, ge=1)
-    """Sequences in one forward pass; must divide the sequences of a step. Empty: chosen for the device."""
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """Sequences in one forward pass; must divide the sequences of a step. auto: the most that fit in memory, found by a
+    trial. Empty: as many as keep the device busy."""
     init: Literal["gpt2", "zero-residual"] = "gpt2"
     """First weights: as GPT-2's, or with the projections into the residual stream at zero."""
     seed: int = Field(default=1337, ge=0)
@@ -62,6 +75,8 @@ class TrainConfig(Table):
     """The learning-rate schedule."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Gradients are scaled down to this total norm; 0 leaves them as they are."""
+    spikes: SpikeConfig = SpikeConfig()
+    """Which steps are left out."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Keep an exponential moving average of the weights, validate and save that; 0 keeps none."""
     device: str = "auto"
@@ -70,6 +85,10 @@ class TrainConfig(Table):
     """Dtype of matrix products; weights and optimizer stay in fp32."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; auto means on for CUDA, off elsewhere."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """On several ranks: ddp keeps the whole model on each, fsdp a part of it. auto: ddp where the model fits."""
+    rank_timeout_s: float = Field(default=600.0, gt=0)
+    """On several ranks: seconds to wait for one that is alive but does not answer, before the job ends."""
     recompute: bool = False
     """Activation checkpointing: keep only each block's input and compute the rest again in backward."""
     deterministic: bool = True
@@ -84,6 +103,8 @@ class TrainConfig(Table):
     """What samples begin with; empty starts from end-of-text."""
     checkpoint_every: int = Field(default=0, ge=0)
     """Steps between checkpoints; one is always saved at the end. 0: at the end only."""
+    checkpoint_async: bool = False
+    """Write checkpoints beside training instead of waiting for the disk; holds a second copy of the state in memory."""
     save_best: bool = True
     """Save a checkpoint whenever the validation loss is the lowest so far."""
     keep_last: int = Field(default=1, ge=1)

@@ -40,10 +40,13 @@ class BatchPlan:
         )
 
 
-def solve_batch(
-    batch_tokens: int, block_size: int, micro_batch: int | None, *, world_size: int = 1, device: str = "cpu"
-) -> BatchPlan:
-    """The plan for ``batch_tokens`` a step; :class:`ConfigError` names the nearest values where it cannot divide."""
+def divisors(n: int) -> list[int]:
+    """Every number that divides ``n``, in order."""
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def sequences_per_rank(batch_tokens: int, block_size: int, world_size: int = 1) -> int:
+    """Sequences of a step on each rank; :class:`ConfigError` with the nearest values where the tokens do not divide."""
     unit = block_size * world_size
     if batch_tokens % unit:
         below, above = batch_tokens // unit * unit, -(-batch_tokens // unit) * unit
@@ -53,13 +56,23 @@ def solve_batch(
             f"batch_tokens {batch_tokens:,} is not a multiple of block_size {block_size}{ranks}",
             f"The nearest values that are: {nearest}.",
         )
-    sequences = batch_tokens // unit
-    divisors = [n for n in range(1, sequences + 1) if sequences % n == 0]
+    return batch_tokens // unit
+
+
+def solve_batch(
+    batch_tokens: int, block_size: int, micro_batch: int | None, *, world_size: int = 1, device: str = "cpu"
+) -> BatchPlan:
+    """The plan for ``batch_tokens`` a step; :class:`ConfigError` names the nearest values where it cannot divide.
+
+    ``micro_batch`` "auto" is resolved before, by :func:`folio.training.micro_batch.largest_micro_batch`.
+    """
+    sequences = sequences_per_rank(batch_tokens, block_size, world_size)
+    possible = divisors(sequences)
     if micro_batch is None:
         fitting = AUTO_MICRO_TOKENS[device] // block_size
-        micro_batch = max((n for n in divisors if n <= fitting), default=1)
-    elif micro_batch not in divisors:
-        around = [max(n for n in divisors if n < micro_batch), *[n for n in divisors if n > micro_batch][:1]]
+        micro_batch = max((n for n in possible if n <= fitting), default=1)
+    elif micro_batch not in possible:
+        around = [max(n for n in possible if n < micro_batch), *[n for n in possible if n > micro_batch][:1]]
         raise ConfigError(
             f"micro_batch {micro_batch} does not divide the {sequences} sequences of a step",
             f"The nearest values that do: {' or '.join(map(str, around))}.",

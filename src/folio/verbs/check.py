@@ -12,6 +12,7 @@ from folio.verbs.recipe import Recipe, expected_vocabulary
 
 if TYPE_CHECKING:
     from folio.runtime import Runtime
+    from folio.training.micro_batch import Fit
     from folio.training.plan import BatchPlan
 
 GIB = 2**30
@@ -27,19 +28,24 @@ class CheckOptions(Recipe):
 def check(options: CheckOptions, terminal: Terminal) -> Outcome:
     """Count parameters, operations and memory of the recipe's model, and say what it would run on."""
     from folio.runtime import make_runtime
-    from folio.training.plan import solve_batch
+    from folio.training.plan import sequences_per_rank, solve_batch
 
     config = options.train
     vocab_size, vocabulary = expected_vocabulary(options)
     options = options.model_copy(update={"model": options.model.model_copy(update={"vocab_size": vocab_size})})
     runtime = make_runtime(config.device, config.precision, seed=config.seed)
-    plan = solve_batch(config.batch_tokens, options.model.block_size, config.micro_batch, device=runtime.device.type)
+    micro_batch, fit = config.micro_batch, None
+    if isinstance(micro_batch, str):
+        fit = _what_fits(options, runtime, sequences_per_rank(config.batch_tokens, options.model.block_size))
+        micro_batch = fit.micro_batch
+    plan = solve_batch(config.batch_tokens, options.model.block_size, micro_batch, device=runtime.device.type)
     data = {
         "recipe": options.recipe,
         "vocabulary": vocabulary,
         "shape": options.model.model_dump(mode="json"),
         "saved_as": _architecture(options),
         "counts": _counts(options, plan),
+        "micro_batch_fit": None if fit is None else fit.how,
         "training_memory": _training_memory(options, runtime, plan),
         "inference_memory": _inference_memory(options),
         "environment": _environment(runtime),
@@ -52,6 +58,13 @@ def _architecture(options: CheckOptions) -> str:
     from folio.model.families import ARCHITECTURES, family_of
 
     return ARCHITECTURES[family_of(options.model)]
+
+
+def _what_fits(options: CheckOptions, runtime: Runtime, sequences: int) -> Fit:
+    """The micro-batch of "auto" by estimate: training tries it for real."""
+    from folio.training.micro_batch import fit_by_estimate
+
+    return fit_by_estimate(options.model, runtime, options.train, sequences)
 
 
 def _counts(options: CheckOptions, plan: BatchPlan) -> dict[str, Any]:
@@ -85,6 +98,7 @@ def _training_memory(options: CheckOptions, runtime: Runtime, plan: BatchPlan) -
         optimizer=options.train.optimizer.kind,
         recompute=options.train.recompute,
         accumulates=plan.accumulation > 1,
+        ema=options.train.ema_decay > 0,
         device=runtime.device.type,
     ).as_dict()
 
@@ -116,9 +130,11 @@ def _show(data: dict[str, Any], terminal: Terminal) -> None:
     rows.append(("saved as", data["saved_as"]))
     terminal.table(("model", ""), [(name, _plain(value)) for name, value in rows])
     terminal.table(("counts", ""), [(name.replace("_", " "), _count(value)) for name, value in counts.items()])
-    memory = [(f"training: {_part(name)}", _gib(value)) for name, value in data["training_memory"].items()]
+    memory = [(f"training: {_part(name)}", _gib(value)) for name, value in data["training_memory"].items() if value]
     for dtype, parts in data["inference_memory"].items():
         memory += [(f"inference, {dtype}: {_part(name)}", _gib(value)) for name, value in parts.items()]
+    if data["micro_batch_fit"] is not None:
+        memory.insert(0, ("micro-batch (training tries it)", data["micro_batch_fit"]))
     terminal.table(("memory (estimate)", ""), memory)
     terminal.table(("environment", ""), [(name.replace("_", " "), _plain(value)) for name, value in here.items()])
 
