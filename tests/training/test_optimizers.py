@@ -86,17 +86,6 @@ def test_the_rate_moves_both_optimizers_by_their_own_peak() -> None:
     assert rates == {"Muon": {0.02}, "AdamW": {0.0005}}
 
 
-def test_a_missing_and_a_surplus_tensor_of_state_are_refused() -> None:
-    state, source, plan = make_state(optimizer={"kind": "muon"})
-    run_steps(state, source, plan, 1)
-    tensors = state.optimizers.state_tensors()
-    with pytest.raises(KeyError, match="other"):
-        state.optimizers.load_state_tensors({**tensors, "other/exp_avg": torch.zeros(1)})
-    tensors.popitem()
-    with pytest.raises(KeyError):
-        state.optimizers.load_state_tensors(tensors)
-
-
 @pytest.mark.parametrize("fused", [True, False])
 def test_adamw_is_torchs(fused: bool) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
 from folio.runtime import Runtime
+from folio.training.checkpoint import Checkpoint
 from folio.training.config import TrainConfig
 from folio.training.loop import Hooks, Line, Pace, Probe, fit
 from folio.training.plan import BatchPlan, solve_batch
+from folio.training.saving import Contents, Saver
 from folio.training.state import Rows, TrainingState
 
 SHAPE = GPTConfig(
@@ -60,7 +63,18 @@ def make_state(
 def run_steps(state: TrainingState, source: Any, plan: BatchPlan, steps: int) -> list[float]:
     """Take ``steps`` optimizer steps; nats per token of each."""
     results = [state.train_step(source, plan) for _ in range(steps)]
-    return [float(result.nats) / result.tokens for result in results]
+    return [result.nats_per_token for result in results if result is not None]
+
+
+def save(run: Path, state: TrainingState, facts: Line | None = None, **options: Any) -> Checkpoint:
+    """Save a checkpoint of ``state`` in ``run``, clearing none away, and wait until it is written."""
+    run.mkdir(exist_ok=True)
+    (run / "config.json").touch()
+    with Saver(run, state.runtime.ranks, Contents(), **{"keep_last": 99, **options}) as saver:
+        saver.save(state, facts or {})
+        saver.finish()
+    assert saver.newest is not None
+    return saver.newest
 
 
 def fit_quietly(
@@ -69,7 +83,8 @@ def fit_quietly(
     """The metrics lines of a whole :func:`fit`, whatever it raises going through."""
     lines: list[Line] = hooks.pop("lines", [])
     save = hooks.pop("save", lambda state, facts: None)
-    fit(state, source, plan, Hooks(lines.append, save, probes), Pace(1.0, 1.0))
+    unprobed = hooks.pop("unprobed", False)
+    fit(state, source, plan, Hooks(lines.append, save, probes), Pace(1.0, 1.0), unprobed=unprobed)
     return lines
 
 

@@ -184,9 +184,9 @@ def test_a_run_without_a_folder_of_its_own_takes_the_next_free_one(
 
 def stopped_run(folio: Folio, recipe: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of which only step 4 of 24 was saved before the process died."""
-    from folio.verbs import sitting
+    from folio.training.saving import Saver
 
-    save = sitting.checkpoints.save_checkpoint
+    save = Saver.save
 
     class Died(Exception):
         pass
@@ -196,7 +196,7 @@ def stopped_run(folio: Folio, recipe: Path, run: Path, monkeypatch: pytest.Monke
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(sitting.checkpoints, "save_checkpoint", save_and_die)
+        patch.setattr(Saver, "save", save_and_die)
         assert folio("train", recipe, "--out", run, "--train.precision", "fp32")[0] == 1
 
 
@@ -293,7 +293,7 @@ def test_a_loss_that_is_no_number_ends_with_what_happened_and_what_to_try(
     run = tmp_path / "run"
     code, _, err = folio("train", recipe, "--out", run)
     assert code == 2
-    assert "the loss became nan at step 7" in err
+    assert "the weights are no longer numbers at step 8" in err
     assert "Lower the learning rate" in err
     assert list_checkpoints(run)[-1].step == 6
     assert all(torch.isfinite(p).all() for p in folio_model(list_checkpoints(run)[-1].model).parameters())

@@ -6,9 +6,10 @@ B windows of one forward pass, T block size
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from folio.errors import DataError
 from folio.model.gpt import GPT
 from folio.model.loss import IGNORE
+from folio.ranks import ALONE, Ranks
 from folio.shards.batches import evaluation_windows
 from folio.shards.stream import TokenStream
 
@@ -54,11 +56,14 @@ def loss_on(
     bytes_per_token: float,
     max_tokens: int = 0,
     autocast: AbstractContextManager[object] | None = None,
+    ranks: Ranks = ALONE,
+    poll: Callable[[], None] = lambda: None,
 ) -> LossScore:
     """Score ``model`` on the first ``max_tokens`` of ``stream`` (0: all). Contexts begin anew at every block.
 
     ``bytes_per_token`` is the UTF-8 bytes of the stream's text over its tokens. The result does not depend on how many
-    blocks share a forward pass. :class:`DataError` if there is nothing to score.
+    blocks share a forward pass, nor on how many ``ranks`` share them. ``poll`` is called between forward passes.
+    :class:`DataError` if there is nothing to score.
     """
     device = next(model.parameters()).device
     block_size = model.config.block_size
@@ -68,21 +73,39 @@ def loss_on(
     model.eval()
     try:
         with torch.inference_mode(), autocast or nullcontext():
-            for rows_BT in _batches(stream, block_size, max_tokens, max(1, FORWARD_TOKENS // block_size)):
+            for rows_BT, counts in _own(_batches(stream, block_size, max_tokens, FORWARD_TOKENS), ranks):
+                poll()
                 rows_BT = rows_BT.to(device)
                 targets_BT = rows_BT[:, 1:].contiguous()
                 nats_BT = model.token_nats(rows_BT[:, :-1].clamp(min=0), targets_BT)
-                block_nats.append(nats_BT.cpu().double().sum(1).numpy())  # MPS has no float64
-                block_tokens.append((targets_BT != IGNORE).sum(1).cpu().numpy())
+                if counts:
+                    block_nats.append(nats_BT.cpu().double().sum(1).numpy())  # MPS has no float64
+                    block_tokens.append((targets_BT != IGNORE).sum(1).cpu().numpy())
     finally:
         model.train(was_training)
-    if not block_nats:
+    scored = [
+        part for turn in zip_longest(*ranks.gather(list(zip(block_nats, block_tokens, strict=True)))) for part in turn
+    ]
+    if not any(scored):
         raise DataError("there are no tokens to score", "Give a text of at least two tokens.")
-    return _score(np.concatenate(block_nats), np.concatenate(block_tokens), block_size, bytes_per_token)
+    nats, tokens = zip(*filter(None, scored), strict=True)
+    return _score(np.concatenate(nats), np.concatenate(tokens), block_size, bytes_per_token)
 
 
-def _batches(stream: TokenStream, block_size: int, max_tokens: int, size: int) -> Iterator[Tensor]:
-    """Windows of block_size + 1 ids in order, the last short one filled up with ``IGNORE``."""
+def _own(batches: Iterator[Tensor], ranks: Ranks) -> Iterator[tuple[Tensor, bool]]:
+    """This rank's share of ``batches``, and whether it counts.
+
+    Ranks take turns. Where the last round leaves some without one, they do its first again for nothing, since a model
+    that is spread over ranks needs all of them at every pass.
+    """
+    while turn := list(islice(batches, ranks.world_size)):
+        counts = ranks.rank < len(turn)
+        yield turn[ranks.rank if counts else 0], counts
+
+
+def _batches(stream: TokenStream, block_size: int, max_tokens: int, forward_tokens: int) -> Iterator[Tensor]:
+    """Windows of block_size + 1 ids in order, some a forward pass, the last short one filled up with ``IGNORE``."""
+    size = max(1, forward_tokens // block_size)
     windows = evaluation_windows(stream, block_size)
     count = len(windows) if not max_tokens else min(len(windows), max(1, max_tokens // block_size))
     for first in range(0, count, size):

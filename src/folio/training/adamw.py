@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from folio.training.parallel import local
+
 FUSED_DEVICES = ("cpu", "cuda")
 
 
@@ -30,20 +32,22 @@ class AdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
-                states = [self._state_of(parameter) for parameter in parameters]
-                gradients = [p.grad for p in parameters]
+                states = [self.state_of(parameter) for parameter in parameters]
+                gradients = [local(p.grad) for p in parameters]
                 means, squares, steps = ([s[slot] for s in states] for slot in ("exp_avg", "exp_avg_sq", "step"))
                 torch._foreach_add_(steps, 1.0)
                 update = _fused_update if self.fused else _list_update
-                update(parameters, gradients, means, squares, steps, group)
+                update([local(p) for p in parameters], gradients, means, squares, steps, group)
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Step count, mean and mean square of a parameter (of this rank's part of it), zero at first."""
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
+            part = local(parameter.detach())
             device = parameter.device if self.fused else "cpu"
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            state["exp_avg"] = torch.zeros_like(part, memory_format=torch.preserve_format)
+            state["exp_avg_sq"] = torch.zeros_like(part, memory_format=torch.preserve_format)
         return state
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 
-from folio.artifacts import Manifest, new_folder, read_manifest, verify, write_manifest
+from folio.artifacts import CHECKPOINT, Manifest, read_manifest, verify
 from folio.errors import ArtifactError
-from folio.model.folder import load_model, save_model
-from folio.training.state import TrainingState
-
-KIND = "checkpoint"
-STATE_FILE = "state/state.safetensors"
+from folio.model.find import best_index
 
 
 @dataclass(frozen=True)
@@ -28,55 +22,19 @@ class Checkpoint:
     step: int
     nats_per_token: float | None = None
     elapsed_s: float = 0.0
+    unprobed: bool = False
+    """Whether the run was stopped amid what was due after this step."""
 
     @classmethod
     def of(cls, path: Path, manifest: Manifest) -> Checkpoint:
         facts = manifest.config
-        return cls(path, facts["step"], facts.get("nats_per_token"), facts.get("elapsed_s", 0.0))
+        return cls(
+            path, facts["step"], facts.get("nats_per_token"), facts.get("elapsed_s", 0.0), facts.get("unprobed", False)
+        )
 
     @property
     def model(self) -> Path:
         return self.path / "model"
-
-
-def save_checkpoint(
-    run: Path,
-    state: TrainingState,
-    facts: dict[str, Any],
-    *,
-    eos_id: int | None = None,
-    tokenizer_files: Callable[[Path], None] | None = None,
-    card: str | None = None,
-) -> Checkpoint:
-    """Write the state after ``state.step`` steps; ``facts`` (JSON values: the last validation) go to its manifest."""
-    path = run / "checkpoints" / f"step-{state.step:08d}"
-    with new_folder(path, replace=KIND) as folder:
-        (folder / "model").mkdir()
-        (folder / "state").mkdir()
-        with state.shipping_weights() as model:
-            save_model(model, folder / "model", eos_id=eos_id, tokenizer_files=tokenizer_files, card=card)
-        save_file(state.tensors(), folder / STATE_FILE)
-        manifest = write_manifest(folder, KIND, {"step": state.step, **facts}, device=str(state.runtime.device))
-    return Checkpoint.of(path, manifest)
-
-
-def load_checkpoint(checkpoint: Checkpoint, state: TrainingState) -> None:
-    """Put ``state`` where it was when ``checkpoint`` was saved, bit for bit; every file's sha256 is compared first."""
-    verify(checkpoint.path, KIND)
-    saved = load_model(checkpoint.model, device="cpu")
-    if saved.config.model_copy(update={"dropout": 0.0}) != state.model.config.model_copy(update={"dropout": 0.0}):
-        raise ArtifactError(
-            f"'{checkpoint.path}' holds a model of another shape than this run's configuration",
-            "Resume with the run's own configuration, or start a new run.",
-        )
-    state.model.load_state_dict(saved.state_dict(), strict=True)
-    try:
-        state.load_tensors(load_file(checkpoint.path / STATE_FILE), checkpoint.step)
-    except KeyError as error:
-        raise ArtifactError(
-            f"'{checkpoint.path}' was saved by another optimizer or precision: {error} does not match",
-            "Resume with the run's own configuration, or start a new run.",
-        ) from None
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:
@@ -84,7 +42,7 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
     found = []
     for path in sorted((run / "checkpoints").glob("step-*")):
         try:
-            manifest: Manifest = read_manifest(path, KIND)
+            manifest: Manifest = read_manifest(path, CHECKPOINT)
         except ArtifactError:
             continue
         found.append(Checkpoint.of(path, manifest))
@@ -93,8 +51,8 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
 
 def best_checkpoint(checkpoints: list[Checkpoint]) -> Checkpoint | None:
     """The one with the lowest validation loss; the newest if none was validated; None if there are none."""
-    scored = [(c.nats_per_token, -c.step, c) for c in checkpoints if c.nats_per_token is not None]
-    return min(scored)[2] if scored else (checkpoints[-1] if checkpoints else None)
+    index = best_index([checkpoint.nats_per_token for checkpoint in checkpoints])
+    return None if index is None else checkpoints[index]
 
 
 def newest_sound_checkpoint(run: Path) -> tuple[Checkpoint, list[str]]:
@@ -102,13 +60,23 @@ def newest_sound_checkpoint(run: Path) -> tuple[Checkpoint, list[str]]:
     damaged = []
     for path in sorted((run / "checkpoints").glob("step-*"), reverse=True):
         try:
-            manifest = verify(path, KIND)
+            manifest = verify(path, CHECKPOINT)
+            _refuse_strangers(path, manifest)
         except ArtifactError as error:
             damaged.append(error.problem)
             continue
         return Checkpoint.of(path, manifest), damaged
     detail = f" ({'; '.join(damaged)})" if damaged else ""
     raise ArtifactError(f"'{run}' has no checkpoint to go on from{detail}", "Start the run anew in another folder.")
+
+
+def _refuse_strangers(path: Path, manifest: Manifest) -> None:
+    """:class:`ArtifactError` for a checkpoint of another step under this name, or a file that it did not write."""
+    if path.name != f"step-{manifest.config.get('step'):08d}":
+        raise ArtifactError(f"'{path}' holds the checkpoint of another step", "Give it its own name again.")
+    for file in path.glob("state/*"):
+        if f"state/{file.name}" not in manifest.files:
+            raise ArtifactError(f"'{file}' is none of the files that its manifest names", "Remove it.")
 
 
 def set_aside_after(run: Path, step: int) -> None:
@@ -139,8 +107,6 @@ def remove_surplus(run: Path, *, keep_last: int, keep_every: int) -> None:
 
 def weights_sha256(model: torch.nn.Module) -> str:
     """A fingerprint of every parameter's exact bits, independent of device."""
-    import hashlib
-
     digest = hashlib.sha256()
     for name, parameter in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -12,6 +12,7 @@ from folio.model.layers import MLP, Attention
 from folio.training.adamw import FUSED_DEVICES, AdamW
 from folio.training.config import OptimizerConfig
 from folio.training.muon import Muon
+from folio.training.parallel import Alone, placed_like
 
 
 def spare_the_compiler() -> None:
@@ -44,13 +45,21 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> dict[str, lis
 class Optimizers:
     """One or two optimizers that step together, their rates moved by one multiplier of their peaks."""
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: OptimizerConfig,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        parallel: Alone | None = None,
+    ) -> None:
         spare_the_compiler()
         groups = parameter_groups(model, config)
         self.names = {parameter: name for members in groups.values() for name, parameter in members}
         decay, keep = config.weight_decay, 0.0
         plain = [("embeddings", decay), ("vectors", keep)]
-        self.all: list[torch.optim.Optimizer] = []
+        self.all: list[AdamW | Muon] = []
         if config.kind == "muon":
             muon_groups = _muon_groups(model, groups["matrices"])
             if muon_groups:
@@ -61,6 +70,7 @@ class Optimizers:
                         momentum=config.momentum,
                         weight_decay=config.weight_decay,
                         dtype=dtype if dtype != torch.float16 else torch.float32,
+                        parallel=parallel,
                     )
                 )
         else:
@@ -101,33 +111,22 @@ class Optimizers:
         for optimizer in self.all:
             optimizer.zero_grad(set_to_none=True)
 
-    def _slots(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, str]]:
+    def _slots(self) -> Iterator[tuple[AdamW | Muon, Tensor, str]]:
         for optimizer in self.all:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     yield optimizer, parameter, self.names[parameter]
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Every tensor of optimizer state, by "parameter name/slot"."""
-        return {
-            f"{name}/{slot}": value
-            for optimizer, parameter, name in self._slots()
-            for slot, value in optimizer.state[parameter].items()
-        }
+        """Every tensor of optimizer state, by "parameter name/slot": the state itself, zeros before the first step.
 
-    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what :meth:`state_tensors` gave; a missing or surplus tensor is a KeyError."""
-        left = dict(tensors)
-        slots = {"Muon": ("momentum",), "AdamW": ("step", "exp_avg", "exp_avg_sq")}
-        for optimizer, parameter, name in self._slots():
-            state: dict[str, Any] = {}
-            for slot in slots[type(optimizer).__name__]:
-                value = left.pop(f"{name}/{slot}")
-                on_host = isinstance(optimizer, AdamW) and slot == "step" and not optimizer.fused
-                state[slot] = value if on_host else value.to(parameter.device)
-            optimizer.state[parameter] = state
-        if left:
-            raise KeyError(next(iter(left)))
+        What is written into them is put back. Where a parameter is spread over ranks, so are they (DTensor).
+        """
+        return {
+            f"{name}/{slot}": placed_like(value, parameter)
+            for optimizer, parameter, name in self._slots()
+            for slot, value in optimizer.state_of(parameter).items()
+        }
 
 
 def _muon_groups(model: nn.Module, matrices: list[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:

@@ -5,10 +5,7 @@ B sequences of one micro-batch, T time
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,14 +15,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from folio.errors import ConfigError
 from folio.model.gpt import GPT
 from folio.model.loss import IGNORE
 from folio.runtime import Runtime
+from folio.shards.permutation import derived_numbers
+from folio.training.compiling import compile_forward
 from folio.training.config import TrainConfig
 from folio.training.optimizers import Optimizers
+from folio.training.parallel import local, placed_like, spread_out
 from folio.training.plan import BatchPlan
 from folio.training.schedule import rate_multiplier
+from folio.training.spikes import SpikeGuard
 
 Rows = npt.NDArray[np.int64]
 
@@ -38,72 +38,97 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step saw, still on the device: total nats, their count, the gradient's norm; and its rate."""
+    """What one optimizer step saw, over all ranks: nats, their count, the gradient's norm before clipping; its rate.
 
-    nats: Tensor
+    ``left_out`` is the reason why the weights were not moved, None if they were.
+    """
+
+    nats: float
     tokens: int
-    grad_norm: Tensor
+    grad_norm: float
     learning_rate: float
+    left_out: str | None = None
+
+    @property
+    def nats_per_token(self) -> float:
+        return self.nats / self.tokens
 
 
 class TrainingState:
-    """A model, its optimizers and counters. The number of steps done, and so the position in the data, is ``step``."""
+    """A model, its optimizers and counters. The number of steps done, and so the position in the data, is ``step``.
 
-    def __init__(self, model: GPT, config: TrainConfig, runtime: Runtime) -> None:
+    On several ranks each has one of these; every method is then collective.
+    """
+
+    def __init__(self, model: GPT, config: TrainConfig, runtime: Runtime, kind: str = "ddp") -> None:
         self.model = model.to(runtime.device)
         self.model.recompute = config.recompute
         self.config = config
         self.runtime = runtime
         self.step = 0
-        self.optimizers = Optimizers(self.model, config.optimizer, device=runtime.device, dtype=runtime.dtype)
+        self.parallel = spread_out(self.model, runtime.ranks, kind, runtime.precision)
+        self.optimizers = Optimizers(
+            self.model, config.optimizer, device=runtime.device, dtype=runtime.dtype, parallel=self.parallel
+        )
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
+        self.spikes = SpikeGuard(config.spikes)
         self.ema: dict[str, Tensor] | None = None
+        self._ships_average = False  # then the parameters hold the average, and ``ema`` the weights
         if config.ema_decay:
-            self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self.forward: Callable[..., tuple[Tensor, Tensor]] = self.model
+            self.ema = {name: local(p.detach()).clone() for name, p in self.model.named_parameters()}
 
-    def train_step(self, source: BatchSource, plan: BatchPlan) -> StepResult:
-        """Draw the next step's sequences, accumulate their gradient, and move the weights."""
-        index, config, device = self.step, self.config, self.runtime.device
+    def train_step(
+        self, source: BatchSource, plan: BatchPlan, asked_to_stop: Callable[[], bool] = lambda: False
+    ) -> StepResult | None:
+        """Draw the next step's sequences, accumulate their gradient, and move the weights.
+
+        None if it was asked to stop before the last micro-batch, on any rank: then nothing has happened, and the random
+        state is as it was.
+        """
+        index, config, ranks = self.step, self.config, self.runtime.ranks
         self.model.train()
         rate = rate_multiplier(index + 1, config.steps, config.schedule)
         self.optimizers.set_rate(rate)
-        batches = [source.batch(index, plan.rows(i, self.runtime.rank)) for i in range(plan.accumulation)]
-        count = sum(int((rows[:, 1:] != IGNORE).sum()) for rows in batches)
-        nats = torch.zeros((), device=device)
-        for rows_BT in batches:
-            ids_BT = torch.from_numpy(rows_BT).to(device, non_blocking=True)
-            with self.runtime.autocast():
-                part, _ = self.forward(ids_BT[:, :-1], ids_BT[:, 1:])
-            self.scaler.scale(part / count).backward()  # type: ignore[no-untyped-call]
+        batches = [source.batch(index, plan.rows(i, ranks.rank)) for i in range(plan.accumulation)]
+        own_count = sum(int((rows[:, 1:] != IGNORE).sum()) for rows in batches)
+        nats = torch.zeros((), device=self.runtime.device)
+        random = self._random_state()
+        for number, rows_BT in enumerate(batches):
+            count, stopping = ranks.sum([own_count, asked_to_stop()])
+            if stopping:
+                self._set_random_state(random)
+                self.optimizers.zero_grad()
+                self.parallel.forget()
+                return None
+            ids_BT = torch.from_numpy(rows_BT).to(self.runtime.device, non_blocking=True)
+            with self.parallel.accumulating(last=number == plan.accumulation - 1):
+                with self.runtime.autocast():
+                    part, _ = self.parallel.forward(ids_BT[:, :-1], ids_BT[:, 1:])
+                loss = part / (count / self.parallel.averages_over)
+                self.scaler.scale(loss).backward()
             nats += part.detach()
-        norm = self._move_weights()
-        self.step += 1
-        if self.ema is not None:
-            self._update_ema()
-        return StepResult(nats, count, norm, rate * config.optimizer.learning_rate)
+        return self._finish_step(nats, int(count), rate)
 
-    def _move_weights(self) -> Tensor:
+    def _finish_step(self, own_nats: Tensor, count: int, rate: float) -> StepResult:
         for optimizer in self.optimizers.all:
             self.scaler.unscale_(optimizer)
-        parameters = [p for p in self.optimizers.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        limit, waits = self.config.clip_norm, self.runtime.device.type == "cpu"  # a GPU does not wait to be asked
-        if limit and not (waits and norm <= limit):
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-        if self.scaler.is_enabled():
-            if bool(torch.isfinite(norm)):  # one verdict for all optimizers
-                self.optimizers.step()
-            self.scaler.update()
-        elif not waits or bool(torch.isfinite(norm)):
+        gradients = [p.grad for p in self.optimizers.parameters if p.grad is not None]
+        norm = self.parallel.norm(gradients)
+        own, norm_seen = torch.stack([own_nats, norm]).tolist()  # the one moment a GPU is waited for
+        nats = self.runtime.ranks.sum([own])[0]
+        left_out = self.spikes.judge(nats / count, norm_seen)
+        if left_out is None:
+            if 0 < self.config.clip_norm < norm_seen:
+                torch._foreach_mul_([local(g) for g in gradients], self.config.clip_norm / (norm + 1e-6))
             self.optimizers.step()
+            if self.ema is not None:
+                current = [local(p.detach()) for p in self.model.parameters()]
+                torch._foreach_lerp_(list(self.ema.values()), current, 1 - self.config.ema_decay)
+        if self.scaler.is_enabled():
+            self.scaler.update()
         self.optimizers.zero_grad()
-        return norm
-
-    def _update_ema(self) -> None:
-        assert self.ema is not None
-        current = [p.detach() for p in self.model.parameters()]
-        torch._foreach_lerp_(list(self.ema.values()), current, 1 - self.config.ema_decay)
+        self.step += 1
+        return StepResult(nats, count, norm_seen, rate * self.config.optimizer.learning_rate, left_out)
 
     @contextmanager
     def shipping_weights(self) -> Iterator[GPT]:
@@ -119,6 +144,7 @@ class TrainingState:
             try:
                 yield self.model
             finally:
+                self.parallel.settle()
                 self._swap_ema()
                 self.model.train(was_training)
 
@@ -126,66 +152,70 @@ class TrainingState:
     def _swap_ema(self) -> None:
         if self.ema is None:
             return
+        self._ships_average = not self._ships_average
         for name, parameter in self.model.named_parameters():
-            kept = parameter.detach().clone()
-            parameter.copy_(self.ema[name])
+            kept = local(parameter).clone()
+            local(parameter).copy_(self.ema[name])
             self.ema[name].copy_(kept)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All state that resuming bit for bit needs besides the shipped weights."""
+        """All state that resuming bit for bit needs besides the shipped weights: the very tensors, not copies.
+
+        ``rng/`` and the loss scale are copies, and are each rank's own resp. everyone's.
+        """
         tensors = {f"optimizer/{name}": value for name, value in self.optimizers.state_tensors().items()}
-        tensors["rng/cpu"] = torch.get_rng_state()
-        if self.runtime.device.type == "cuda":
-            tensors["rng/cuda"] = torch.cuda.get_rng_state(self.runtime.device)
+        tensors["spikes"] = self.spikes.memory
+        tensors |= {f"rng/{name}/{self.runtime.rank}": value for name, value in self._random_state().items()}
         if self.scaler.is_enabled():
             scaler = self.scaler.state_dict()
             tensors["scaler"] = torch.tensor([scaler["scale"], scaler["_growth_tracker"]], dtype=torch.float64)
         if self.ema is not None:
-            tensors |= {f"weights/{name}": p.detach() for name, p in self.model.named_parameters()}
-        return {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+            for name, parameter in self.model.named_parameters():
+                raw = placed_like(self.ema[name], parameter) if self._ships_average else parameter.detach()
+                tensors[f"weights/{name}"] = raw
+        return tensors
 
-    def load_tensors(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Put back what :meth:`tensors` gave, the shipped weights being loaded already; KeyError if one is missing."""
-        left = dict(tensors)
+    @torch.no_grad()
+    def load(self, shipped: Iterable[tuple[str, Tensor]], read: Callable[[dict[str, Tensor]], None], step: int) -> None:
+        """Put back a saved state: whole ``shipped`` weights by name, and all that :meth:`tensors` names.
+
+        ``read`` writes into the tensors it is given; it may leave out those of ``rng/``: a rank that was not there when
+        the state was saved draws from a stream of its own.
+        """
+        self.parallel.put(shipped)
         if self.ema is not None:
-            with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
-                    self.ema[name].copy_(parameter)
-                    parameter.copy_(left.pop(f"weights/{name}"))
-        elif any(name.startswith("weights/") for name in left):
-            raise KeyError("weights (ema_decay)")
+            for name, parameter in self.model.named_parameters():
+                self.ema[name].copy_(local(parameter))
+        self.seed_randomness(step)
+        tensors = self.tensors()
+        read(tensors)
+        self._set_random_state({name: tensors[f"rng/{name}/{self.runtime.rank}"] for name in self._random_state()})
         if self.scaler.is_enabled():
-            scale, growth = left.pop("scaler").tolist()
+            scale, growth = tensors["scaler"].tolist()
             self.scaler.load_state_dict({**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth)})
-        torch.set_rng_state(left.pop("rng/cpu"))
-        if self.runtime.device.type == "cuda" and "rng/cuda" in left:
-            torch.cuda.set_rng_state(left.pop("rng/cuda"), self.runtime.device)
-        prefix = "optimizer/"
-        self.optimizers.load_state_tensors(
-            {name.removeprefix(prefix): value for name, value in left.items() if name.startswith(prefix)}
-        )
         self.step = step
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number, on every rank."""
+        odd = sum(int((~torch.isfinite(local(p.detach()))).sum()) for p in self.model.parameters())
+        return not self.runtime.ranks.sum([odd])[0]
+
+    def seed_randomness(self, step: int = 0) -> None:
+        """Start the stream of random numbers (dropout) of this rank; rank 0's of step 0 is that of the seed itself."""
+        seed, rank = self.runtime.seed, self.runtime.rank
+        torch.manual_seed(derived_numbers(1, "folio ranks", seed, rank, step)[0] % 2**31 if rank or step else seed)
+
+    def _random_state(self) -> dict[str, Tensor]:
+        state = {"cpu": torch.get_rng_state()}
+        if self.runtime.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.runtime.device)
+        return state
+
+    def _set_random_state(self, state: dict[str, Tensor]) -> None:
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self.runtime.device)
 
     def compile(self) -> str:
         """Compile the forward pass if the configuration wants it; returns what was done and why."""
-        wanted, device = self.config.compile, self.runtime.device.type
-        if wanted == "off" or (wanted == "auto" and device != "cuda"):
-            return "off" if wanted == "off" else f"off (auto: it gains little on {device})"
-        if device == "cpu" and not _has("CXX", "g++", "clang++", "cl"):
-            return "off (no C++ compiler on this machine)"
-        if device == "cuda" and not (importlib.util.find_spec("triton") and _has("CC", "cc", "gcc", "clang")):
-            return "off (no Triton or no C compiler on this machine)"
-        if device == "cuda" and torch.cuda.get_device_capability(self.runtime.device) < (7, 0):
-            return "off (Triton needs a GPU of compute capability 7.0)"
-        try:
-            self.forward = torch.compile(self.model, dynamic=False)
-        except RuntimeError as error:
-            if wanted == "on":
-                raise ConfigError(f"torch.compile does not work here: {error}", "Use --train.compile off.") from None
-            return f"off ({error})"
-        return "on"
-
-
-def _has(variable: str, *programs: str) -> bool:
-    """Whether one of ``programs``, or the one that the environment's ``variable`` names, is on the path."""
-    return any(shutil.which(name) for name in (os.environ.get(variable, ""), *programs) if name)
+        return compile_forward(self.parallel, self.config.compile, self.runtime.device)

@@ -36,7 +36,8 @@ def demo(options: DemoOptions, terminal: Terminal) -> Outcome:
     from folio.verbs.evaluate import EvaluateOptions, evaluate
     from folio.verbs.prepare import prepare
     from folio.verbs.recipe import load_recipe
-    from folio.verbs.train import fresh_folder, start
+    from folio.verbs.run import start
+    from folio.verbs.train import fresh_folder
 
     begun = time.perf_counter()
     run = options.out or fresh_folder(Path("runs/demo"))

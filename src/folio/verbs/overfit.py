@@ -35,7 +35,8 @@ def overfit(recipe: Recipe, terminal: Terminal) -> Outcome:
     with terminal.progress("overfit", OVERFIT_STEPS, "step") as bar:
         for step in range(OVERFIT_STEPS):
             result = session.state.train_step(_OneBatch(rows), plan)
-            losses.append(float(result.nats) / result.tokens)
+            assert result is not None  # nobody asks it to stop
+            losses.append(result.nats_per_token)
             bar.update(step + 1, {"loss": f"{losses[-1]:.4f}"})
     first, last = losses[0], min(losses[-5:])
     verdict = f"{len(rows)} sequences, {OVERFIT_STEPS} steps: loss {first:.3f} -> {last:.4f} nats/token"

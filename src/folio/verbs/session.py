@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,20 @@ from typing import Any
 import torch
 
 from folio.artifacts import Parent, environment, new_folder, write_file
+from folio.checksums import read_sealed_json, sealed_json
 from folio.errors import ArtifactError, ConfigError, DataError
 from folio.model.accounting import parameter_counts, training_flops
+from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
-from folio.runtime import Runtime, make_runtime, matmul_peak
+from folio.model.memory import training_memory
+from folio.ranks import ALONE, Ranks
+from folio.runtime import Runtime, make_runtime
 from folio.shards import Batches
+from folio.training.available_memory import available_memory
 from folio.training.config import TrainConfig
 from folio.training.loop import Pace
-from folio.training.plan import BatchPlan, solve_batch
+from folio.training.micro_batch import largest_micro_batch
+from folio.training.plan import BatchPlan, sequences_per_rank, solve_batch
 from folio.training.sinks import require_sinks
 from folio.training.state import TrainingState
 from folio.verbs.prepare import Prepared
@@ -41,6 +47,8 @@ class Session:
     pace: Pace
     compiled: str
     peak_origin: str
+    fits: str = ""
+    """What was found about the largest micro-batch, if it was looked for."""
 
     @property
     def config(self) -> TrainConfig:
@@ -57,6 +65,8 @@ class Session:
             "precision_reason": self.runtime.reason,
             "threads": torch.get_num_threads(),
             "compile": self.compiled,
+            "world_size": self.runtime.world_size,
+            "parallel": self.state.parallel.kind,
             "micro_batch": self.plan.micro_batch,
             "accumulation": self.plan.accumulation,
             "sequences": self.plan.sequences,
@@ -70,29 +80,79 @@ class Session:
         }
 
 
-def open_session(recipe: Recipe, prepared: Prepared) -> Session:
-    """Build runtime, model, optimizer and data order. What cannot be fails here, before anything is written."""
+def open_session(
+    recipe: Recipe, prepared: Prepared, ranks: Ranks = ALONE, *, begun: Mapping[str, Any] | None = None
+) -> Session:
+    """Build runtime, model, optimizer and data order. What cannot be fails here, before anything is written.
+
+    ``begun`` is what was resolved when the run began: what "auto" found then is kept, where it still applies, since
+    another choice would be within rounding, but not the same bits.
+    """
     config = recipe.train
-    runtime = make_runtime(config.device, config.precision, seed=config.seed)
+    runtime = make_runtime(config.device, config.precision, seed=config.seed, ranks=ranks)
     shape = model_for_vocabulary(recipe.model, prepared.tokenizer.vocab_size)
     recipe = recipe.model_copy(update={"model": shape})
-    plan = solve_batch(config.batch_tokens, shape.block_size, config.micro_batch, device=runtime.device.type)
-    source = Batches(prepared.shards.split("train"), shape.block_size, plan.sequences, config.seed)
+    sequences = sequences_per_rank(config.batch_tokens, shape.block_size, ranks.world_size)
+    source = Batches(prepared.shards.split("train"), shape.block_size, sequences * ranks.world_size, config.seed)
     _refuse_small_validation(prepared, shape.block_size)
     require_sinks(config.track)
     if config.sample_every:
         prepared.tokenizer.encode(config.sample_prompt)
-    torch.manual_seed(config.seed)
     if runtime.device.type == "cuda":
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when it starts
         torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     model = GPT(shape).initialize(config.seed, config.init)
-    state = TrainingState(model, config, runtime)
+    begun = begun or {}
+    fits, micro_batch = "", begun.get("micro_batch") if config.micro_batch == "auto" else config.micro_batch
+    same_ranks = begun.get("world_size") == ranks.world_size
+    way = begun["parallel"] if same_ranks and config.parallel == "auto" else _way(config, shape, micro_batch, runtime)
+    if config.micro_batch == "auto" and (micro_batch is None or sequences % micro_batch):
+        micro_batch, fits = _most_that_fit(model, config, runtime, sequences, way)
+    plan = solve_batch(
+        config.batch_tokens, shape.block_size, micro_batch, world_size=ranks.world_size, device=runtime.device.type
+    )
+    state = TrainingState(model, config, runtime, way)
+    state.seed_randomness()
     compiled = state.compile()
-    peak, origin = matmul_peak(runtime)
-    return Session(recipe, prepared, runtime, plan, source, state, Pace(training_flops(shape), peak), compiled, origin)
+    peak, origin = runtime.matmul_peak()
+    pace = Pace(training_flops(shape), peak)
+    return Session(recipe, prepared, runtime, plan, source, state, pace, compiled, origin, fits)
+
+
+def _most_that_fit(model: GPT, config: TrainConfig, runtime: Runtime, sequences: int, way: str) -> tuple[int, str]:
+    """The largest micro-batch that fits on every rank, and in words how that was found."""
+    ranks = runtime.ranks
+    found = ranks.attempt(
+        lambda: largest_micro_batch(
+            model, runtime, config, sequences, available=_own_memory(runtime), trial=way != "fsdp"
+        )
+    )
+    return min(ranks.gather((found.micro_batch, found.how)))
+
+
+def _own_memory(runtime: Runtime) -> int:
+    """Bytes that this rank may still take: its GPU's, or its share of what the machine has."""
+    each = available_memory(runtime.device)
+    return each // runtime.ranks.launch.local_world_size if runtime.device.type == "cpu" else each
+
+
+def _way(config: TrainConfig, shape: GPTConfig, micro_batch: int | None, runtime: Runtime) -> str:
+    """How several ranks share the model: as asked, or whole on each if it fits there by estimate."""
+    if config.parallel != "auto" or runtime.world_size == 1:
+        return config.parallel
+    needed = training_memory(
+        shape,
+        micro_batch or 1,
+        dtype=runtime.precision,
+        optimizer=config.optimizer.kind,
+        recompute=config.recompute,
+        accumulates=True,
+        device=runtime.device.type,
+    ).peak
+    fits = all(runtime.ranks.gather(needed < 0.8 * _own_memory(runtime)))
+    return "fsdp" if not fits and runtime.precision != "fp16" else "ddp"
 
 
 def _refuse_small_validation(prepared: Prepared, block_size: int) -> None:
@@ -108,7 +168,13 @@ def _refuse_small_validation(prepared: Prepared, block_size: int) -> None:
 def create_run(run: Path, session: Session, preset: str) -> None:
     """A new run folder with the resolved configuration; an occupied one is refused."""
     with new_folder(run) as folder:
-        write_file(folder / "config.json", _as_json(_description(session, preset)))
+        write_file(folder / "config.json", sealed_json(_description(session, preset)))
+
+
+def resolved_of(run: Path) -> dict[str, Any]:
+    """What was worked out from the recipe when ``run`` was last begun."""
+    resolved: dict[str, Any] = read_sealed_json(run / "config.json")["resolved"]
+    return resolved
 
 
 def refuse_another_recipe(run: Path, session: Session) -> None:
@@ -117,7 +183,7 @@ def refuse_another_recipe(run: Path, session: Session) -> None:
     :class:`ConfigError` for a change after which the position in the data or the weights would mean something else,
     :class:`ArtifactError` for other shards or another tokenizer than the run began with.
     """
-    saved = json.loads((run / "config.json").read_bytes())
+    saved = read_sealed_json(run / "config.json")
     now = _description(session, saved["preset"])
     begun, asked = saved["recipe"], now["recipe"]
     changed = [f"model.{key}" for key in asked["model"] if asked["model"][key] != begun["model"].get(key)]
@@ -136,12 +202,8 @@ def refuse_another_recipe(run: Path, session: Session) -> None:
 
 def continue_run(run: Path, session: Session) -> None:
     """Write what flags changed (more steps, other probes) into the ``config.json`` of ``run``."""
-    saved = json.loads((run / "config.json").read_bytes())
-    write_file(run / "config.json", _as_json(_description(session, saved["preset"])))
-
-
-def _as_json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    saved = read_sealed_json(run / "config.json")
+    write_file(run / "config.json", sealed_json(_description(session, saved["preset"])))
 
 
 def _description(session: Session, preset: str) -> dict[str, Any]:
@@ -152,5 +214,6 @@ def _description(session: Session, preset: str) -> dict[str, Any]:
         "resolved": session.resolved(),
         "parents": [Parent(kind="shards", id=shards.manifest.id).model_dump()],
         "tokenizer": session.prepared.tokenizer.fingerprint,
+        "job": session.runtime.ranks.launch.job,
         "environment": {**environment(), "device": session.runtime.describe()},
     }

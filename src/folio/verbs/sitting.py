@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from folio.artifacts import write_file
 from folio.errors import Diverged
 from folio.evaluation.loss import loss_on
 from folio.generation.engine import generate
-from folio.training import checkpoint as checkpoints
-from folio.training.loop import Hooks, Line, Probe, fit
+from folio.training.checkpoint import remove_surplus
+from folio.training.loop import Hooks, Line, Poll, Probe, fit
 from folio.training.metrics import METRICS, MetricsLog, read_metrics
+from folio.training.saving import Contents, Saver
 from folio.training.sinks import open_sinks
 from folio.training.state import TrainingState
 from folio.verbs.action import Terminal
@@ -22,46 +25,96 @@ from folio.verbs.session import Session
 SAMPLES = "samples.md"
 
 
-def run_session(session: Session, run: Path, terminal: Terminal) -> None:
-    """Train to the end (or a request to stop), with metrics, probes, checkpoints and a progress bar."""
-    config = session.config
-    resumed = (run / METRICS).exists()
-    known = [line for line in read_metrics(run) if line["step"] <= session.state.step] if resumed else []
-    validation = [line["nats_per_token"] for line in known if line["kind"] == "validation"]
-    session.pace.best = min(validation, default=math.inf)
-    with (
-        MetricsLog(run / METRICS) as log,
-        open_sinks(config.track, run, session.state.step) as sinks,
-        terminal.progress("train", config.steps, "step") as bar,
-    ):
-        if resumed:
-            log.log(kind="event", step=session.state.step, event="resumed")
-            checkpoints.remove_surplus(run, keep_last=config.keep_last, keep_every=config.keep_every)
-            _rewrite_samples(run, known)
+def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bool = False) -> None:
+    """Train to the end (or a request to stop), with metrics, probes, checkpoints and a progress bar.
 
-        def record(line: Line) -> None:
-            log.log(**line)
-            for sink in sinks:
-                sink(line)
+    On several ranks all train, probe and save together; the first alone writes metrics and samples, and shows.
+    """
+    ranks = session.runtime.ranks
+    known = ranks.share(_known(session, run) if ranks.first else None)
+    validation = [line["nats_per_token"] for line in known or () if line["kind"] == "validation"]
+    session.pace.best = min(validation, default=math.inf)
+    with ExitStack() as stack:
+        record = stack.enter_context(_recorder(session, run, terminal, known)) if ranks.first else _Silent()
+        saver = stack.enter_context(_saver(session, run))
 
         def save(state: TrainingState, facts: Line) -> None:
-            log.sync()
-            checkpoints.save_checkpoint(
-                run,
-                state,
-                facts,
-                eos_id=session.prepared.tokenizer.eot_id,
-                tokenizer_files=session.prepared.tokenizer.save_into,
-                card=_card(session, facts),
-            )
-            checkpoints.remove_surplus(run, keep_last=config.keep_last, keep_every=config.keep_every)
+            record.sync()
+            saver.save(state, facts)
 
-        hooks = Hooks(record, save, _probes(session, run), _show(session, bar.update))
+        hooks = Hooks(record.log, save, _probes(session, run), record.show, saver.finish)
         try:
-            fit(session.state, session.source, session.plan, hooks, session.pace)
+            fit(session.state, session.source, session.plan, hooks, session.pace, unprobed=unprobed)
         except Diverged as error:
-            log.log(kind="event", step=session.state.step, event="diverged", reason=error.problem)
+            record.log({"kind": "event", "step": session.state.step, "event": "diverged", "reason": error.problem})
             raise
+
+
+def _known(session: Session, run: Path) -> list[Line] | None:
+    """The lines of metrics that still hold, None for a run that has none yet."""
+    if not (run / METRICS).exists():
+        return None
+    return [line for line in read_metrics(run) if line["step"] <= session.state.step]
+
+
+class _Silent:
+    """What a rank other than the first records and shows."""
+
+    def log(self, line: Line) -> None:
+        pass
+
+    def show(self, line: Line) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+
+@dataclass
+class _Recorder(_Silent):
+    """Lines of metrics go to ``metrics.jsonl`` and the trackers; numbers of them to the bar."""
+
+    metrics: MetricsLog
+    sinks: Sequence[Callable[[Line], None]]
+    bar: Callable[[Line], None]
+
+    def log(self, line: Line) -> None:
+        self.metrics.log(**line)
+        for sink in self.sinks:
+            sink(line)
+
+    def show(self, line: Line) -> None:
+        self.bar(line)
+
+    def sync(self) -> None:
+        self.metrics.sync()
+
+
+@contextmanager
+def _recorder(session: Session, run: Path, terminal: Terminal, known: list[Line] | None) -> Iterator[_Recorder]:
+    config, step = session.config, session.state.step
+    with (
+        MetricsLog(run / METRICS) as log,
+        open_sinks(config.track, run, step) as sinks,
+        terminal.progress("train", config.steps, "step") as bar,
+    ):
+        if known is not None:
+            log.log(kind="event", step=step, event="resumed")
+            remove_surplus(run, keep_last=config.keep_last, keep_every=config.keep_every)
+            _rewrite_samples(run, known)
+        yield _Recorder(log, sinks, _show(session, bar.update))
+
+
+def _saver(session: Session, run: Path) -> Saver:
+    config, tokenizer = session.config, session.prepared.tokenizer
+    return Saver(
+        run,
+        session.runtime.ranks,
+        Contents(tokenizer.eot_id, tokenizer.save_into, lambda facts: _card(session, facts)),
+        keep_last=config.keep_last,
+        keep_every=config.keep_every,
+        beside=config.checkpoint_async,
+    )
 
 
 def _rewrite_samples(run: Path, lines: Iterable[Line]) -> None:
@@ -76,24 +129,29 @@ def _sample_section(line: Line) -> str:
 
 
 def _probes(session: Session, run: Path) -> list[Probe]:
-    config, prepared, model = session.config, session.prepared, session.state.model
+    config, prepared, state = session.config, session.prepared, session.state
     drawing = session.recipe.generation
     if drawing.seed is None:
         drawing = drawing.model_copy(update={"seed": config.seed})
 
-    def validation(step: int) -> Line:
+    def validation(step: int, poll: Poll) -> Line:
         score = loss_on(
-            model,
+            state.model,
             prepared.shards.split("val"),
             bytes_per_token=prepared.shards.bytes_per_token("val"),
             max_tokens=config.validation_tokens,
             autocast=session.runtime.autocast(),
+            ranks=session.runtime.ranks,
+            poll=poll,
         )
         return {"kind": "validation", **score.as_dict()}
 
-    def sample(step: int) -> Line:
-        text = generate(model, prepared.tokenizer, [config.sample_prompt], drawing)[0].text
-        line = {"kind": "sample", "step": step, "prompt": config.sample_prompt, "text": text}
+    def sample(step: int, poll: Poll) -> Line:
+        line = {"kind": "sample", "step": step, "prompt": config.sample_prompt}
+        whole = state.parallel.gathered()
+        if whole is None:
+            return line
+        line["text"] = generate(whole, prepared.tokenizer, [config.sample_prompt], drawing)[0].text
         with open(run / SAMPLES, "a", encoding="utf-8") as file:
             file.write(_sample_section(line))
         return line
