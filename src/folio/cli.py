@@ -13,12 +13,14 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from folio import __version__
-from folio.errors import Interrupted, UserError, nearest
+from folio.errors import BrokenPromise, Interrupted, RankLost, UserError, nearest
+from folio.launch import NO_LAUNCHER, Launch, another_told, finish_speaking, launched
 
 if TYPE_CHECKING:
     from folio.config import Table
@@ -30,6 +32,7 @@ VERBS = {
     "tokenizer": ("folio.verbs.tokenizer", "train, fetch or inspect a tokenizer"),
     "shards": ("folio.verbs.shards", "turn text into shards of ids; inspect and verify them"),
     "train": ("folio.verbs.train", "train a model from a preset or a TOML file"),
+    "verify-resume": ("folio.verbs.verify_resume", "prove that a run killed at random moments ends with the same bits"),
     "evaluate": ("folio.verbs.evaluate", "measure a model"),
     "generate": ("folio.verbs.generate", "let a model write"),
     "report": ("folio.verbs.report", "one self-contained page about one or more runs"),
@@ -39,6 +42,9 @@ VERBS = {
 """Every verb: the module that holds its ACTIONS, and one line about it."""
 
 DONE, BUG, MEND, STOPPED = 0, 1, 2, 3
+LEFT_TO_RANK_0_S, LOST_TO_RANK_0_S = 3.0, 1.0
+MANY_RANKS = ("train",)
+"""Verbs that a launcher may start on several ranks."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with terminated_as_interrupt():
             code, answer = run(args, quiet=as_json)
-        if as_json and answer is not None:
+        if as_json and answer is not None and here().first:
             print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
         sys.stdout.flush()
     except BrokenPipeError:
@@ -61,22 +67,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: Sequence[str], quiet: bool) -> tuple[int, Mapping[str, Any] | None]:
     """The exit code of a command, and what it answers under ``--json``; everything that goes wrong ends here."""
     try:
-        return DONE, dispatch(list(args), quiet)
+        return DONE, dispatch(list(args), quiet or not here().first)
     except BrokenPipeError:
         raise
     except UserError as error:
         return MEND, complain(error)
     except Interrupted as error:
-        print(f"folio: {error}", file=sys.stderr)
+        say(str(error))
         return STOPPED, {"interrupted": str(error)}
+    except BrokenPromise as error:
+        print(f"folio: {error}", file=sys.stderr)
+        return BUG, {"error": str(error), **error.data}
     except KeyboardInterrupt:
-        print("folio: interrupted; unfinished work was not saved", file=sys.stderr)
+        say("interrupted; unfinished work was not saved")
         return STOPPED, {"interrupted": "unfinished work was not saved"}
     except Exception as error:
         if (trouble := system_trouble(error)) is not None:
             return MEND, complain(trouble)
         traceback.print_exc()
-        print("folio: this is a bug in folio; the lines above say where", file=sys.stderr)
+        print(f"folio: {who_speaks()}this is a bug in folio; the lines above say where", file=sys.stderr)
+        tell_launcher(error)
         return BUG, {"error": f"bug: {type(error).__name__}: {error}"}
 
 
@@ -89,6 +99,8 @@ def dispatch(args: list[str], quiet: bool) -> Mapping[str, Any] | None:
         print(f"folio {__version__}")
         return None
     verb, *rest = args
+    if launched().world_size > 1 and verb in VERBS and verb not in MANY_RANKS:
+        raise UserError(f"folio {verb} runs in one process", f"Start it without torchrun: folio {verb} ...")
     actions = actions_of(verb)
     name = rest.pop(0) if rest and rest[0] in actions else ""
     prog = f"folio {verb} {name}".rstrip()
@@ -158,7 +170,7 @@ def overview() -> str:
         "",
         "verbs:",
     ]
-    lines += [f"  {verb:<10} {summary}" for verb, (_, summary) in VERBS.items()]
+    lines += [f"  {verb:<13} {summary}" for verb, (_, summary) in VERBS.items()]
     lines += [
         "",
         "  folio VERB --help  what a verb takes",
@@ -194,8 +206,45 @@ def no_such(what: str, shown: str, given: str, known: Mapping[str, Any]) -> User
 
 
 def complain(error: UserError) -> dict[str, Any]:
-    print(f"folio: {error}", file=sys.stderr)
-    return {"error": error.problem, "remedy": error.remedy}
+    """Tell the user what to mend. What all ranks would say, rank 0 says, or the lowest left where one was lost."""
+    answer = {"error": error.problem, "remedy": error.remedy}
+    lost = isinstance(error, RankLost)
+    if lost:
+        finish_speaking()
+    with contextlib.suppress(KeyboardInterrupt):  # the launcher ends the others once rank 0 has spoken
+        if not here().first:
+            time.sleep((LOST_TO_RANK_0_S if lost else LEFT_TO_RANK_0_S) + 0.2 * here().local_rank)
+        if here().first or not (lost and another_told()):
+            say(str(error), quietly=False)
+            tell_launcher(error)
+    return answer
+
+
+def say(text: str, *, quietly: bool = True) -> None:
+    """Tell the user, on stderr; ranks other than the first say who they are, and what all would say not at all."""
+    if here().first or not quietly:
+        named = text.startswith(f"rank {here().rank} ")
+        print(f"folio: {'' if named else who_speaks()}{text}", file=sys.stderr)
+
+
+def who_speaks() -> str:
+    return "" if here().first else f"rank {here().rank}: "
+
+
+def here() -> Launch:
+    """This process's place in its job; alone where the environment is in no order, which :func:`dispatch` tells."""
+    with contextlib.suppress(UserError):
+        return launched()
+    return NO_LAUNCHER
+
+
+def tell_launcher(error: Exception) -> None:
+    """Leave the reason of a failure where torchrun looks for it, so that its report names rank and cause."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:
+            cause = {"py_callstack": str(error), "timestamp": str(int(time.time()))}
+            json.dump({"message": {"message": f"{type(error).__name__}: {error}", "extraInfo": cause}}, file)
 
 
 def system_trouble(error: Exception) -> UserError | None:
@@ -207,7 +256,9 @@ def system_trouble(error: Exception) -> UserError | None:
         return UserError(
             f"the disk is full{where}", "Free some space, or write elsewhere. What was complete before is kept."
         )
-    if isinstance(error, PermissionError) or number == errno.EROFS or f"(os error {errno.EACCES})" in str(error):
+    if number == errno.EROFS:
+        return UserError(f"the disk is read-only{where}", "Choose another place, or mount it for writing.")
+    if isinstance(error, PermissionError) or f"(os error {errno.EACCES})" in str(error):
         return UserError(f"no permission{where}", "Choose another place, or change its permissions.")
     allocator = "DefaultCPUAllocator" in str(error)  # how torch words it on a CPU
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator:

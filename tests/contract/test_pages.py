@@ -14,7 +14,7 @@ from folio.cli import VERBS, actions_of
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MACHINE_PATH = re.compile(r"(?<![\w.~>/-])/(?:home|root|Users|work|tmp|opt|mnt)/\w")
-COMMAND = re.compile(r"(?:^|`)\s*(?:\$ )?folio +([a-z]+)(?: +([a-z]+)(?![\w./=-]))?", re.MULTILINE)
+COMMAND = re.compile(r"(?:^|`)\s*(?:\$ )?folio +([a-z]+(?:-[a-z]+)*)(?: +([a-z]+)(?![\w./=-]))?", re.MULTILINE)
 
 
 def committed_text() -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from folio.cli import VERBS
 
 PUBLIC = {"__version__", "load", "load_tokenizer", "open_shards", "train"}
 VERBS_OF_THIS_VERSION = [
-    *("demo", "corpus", "tokenizer", "shards", "train"),
+    *("demo", "corpus", "tokenizer", "shards", "train", "verify-resume"),
     *("evaluate", "generate", "report", "bench", "check"),
 ]
 
@@ -51,4 +51,4 @@ def test_every_verb_is_made_of_actions(verb: str) -> None:
         assert isinstance(action, Action)
         assert issubclass(action.options, Table)
         assert action.summary
-        assert all(example.startswith(f"folio {verb}") for example in action.examples)
+        assert all(f"folio {verb}" in example for example in action.examples)

@@ -89,12 +89,12 @@ def curve(run: Path) -> list[dict[str, Any]]:
 def die_at(moment: str, step: int) -> None:
     """Patch the process so that it is ended at ``moment`` of ``step``."""
     from folio import artifacts
-    from folio.training import checkpoint, state
+    from folio.training import checkpoint, state, state_files
 
     def end(number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(os.getpid(), number)
 
-    train_step, save_file, swap_in = state.TrainingState.train_step, checkpoint.save_file, artifacts._swap_in
+    train_step, save_file, swap_in = state.TrainingState.train_step, state_files.write_tensors, artifacts._swap_in
     rmtree = checkpoint.shutil.rmtree
     at = {"step": 0}
 
@@ -126,7 +126,7 @@ def die_at(moment: str, step: int) -> None:
         rmtree(path, **options)
 
     state.TrainingState.train_step = watched_step  # type: ignore[method-assign]
-    checkpoint.save_file = half_file
+    state_files.write_tensors = half_file
     artifacts._swap_in = watched_swap
     checkpoint.shutil.rmtree = half_removed  # type: ignore[assignment]
 

@@ -176,7 +176,7 @@ def test_a_bug_exits_1_with_its_traceback(echo: Verb, capsys: pytest.CaptureFixt
         (OSError(errno.ENOSPC, "No space left on device", "runs/a"), "folio: the disk is full at 'runs/a'"),
         (RuntimeError("Error while serializing: I/O error: No space left (os error 28)"), "folio: the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "folio: no permission at 'runs/a'"),
-        (OSError(errno.EROFS, "Read-only file system", "runs/a"), "folio: no permission at 'runs/a'"),
+        (OSError(errno.EROFS, "Read-only file system", "runs/a"), "folio: the disk is read-only at 'runs/a'"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(
