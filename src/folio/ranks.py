@@ -2,8 +2,8 @@
 
 The only file that sets up ``torch.distributed``. Gradients travel over the default process group (NCCL between GPUs,
 gloo between CPUs); everything here travels over gloo groups of their own, as small messages between hosts, so that no
-GPU waits for them. A rank that dies closes its connections, which ends every wait for it within seconds; one that is
-alive but silent ends it after ``timeout_s``.
+GPU waits for them. A rank that dies closes its connections, which ends every wait over gloo for it within seconds; one
+that is alive but silent ends it after ``timeout_s``. A wait on a GPU ends when the launcher or NCCL's watchdog ends it.
 """
 
 from __future__ import annotations
@@ -60,6 +60,28 @@ class Ranks:
         with self._answered():
             dist.all_reduce(total, group=self.group)
         return [float(value) for value in total]
+
+    def sum_meanwhile(self, values: Callable[[], Sequence[float]]) -> Callable[[], list[float]]:
+        """Begin a :meth:`sum` that travels while this rank computes; what is returned waits for it, and must be called.
+
+        Alone, ``values`` is not asked before then.
+        """
+        if self.group is None:
+            return lambda: list(values())
+        import torch
+        import torch.distributed as dist
+
+        total = torch.tensor(values(), dtype=torch.float64)
+        with self._answered():
+            work = dist.all_reduce(total, group=self.group, async_op=True)
+
+        def result() -> list[float]:
+            with self._answered():
+                assert work is not None
+                work.wait()
+            return [float(value) for value in total]
+
+        return result
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in the order of ranks."""
@@ -146,6 +168,15 @@ def lost_rank(error: Exception, launch: Launch) -> RankLost | None:
     )
 
 
+def shared_device(device: str, launch: Launch) -> str:
+    """The configured ``device`` as several ranks can use it: "auto" is cuda or cpu; :class:`ConfigError` for others."""
+    import torch
+
+    if device.startswith(("cuda:", "mps")):
+        raise ConfigError(f"device '{device}' cannot be shared by {launch.world_size} ranks", "Use auto, cpu or cuda.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 @contextmanager
 def joined(device: str, *, timeout_s: float = 600.0) -> Iterator[Ranks]:
     """Join the other ranks of this job for as long as the block lasts; alone if there is no launcher.
@@ -158,12 +189,8 @@ def joined(device: str, *, timeout_s: float = 600.0) -> Iterator[Ranks]:
         return
     import torch
     import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
 
-    if device.startswith(("cuda:", "mps")):
-        raise ConfigError(f"device '{device}' cannot be shared by {launch.world_size} ranks", "Use auto, cpu or cuda.")
-    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    gpu = shared_device(device, launch) == "cuda"
     if gpu and launch.local_rank >= torch.cuda.device_count():
         raise ConfigError(
             f"local rank {launch.local_rank} has no GPU: this machine has {torch.cuda.device_count()}",
@@ -171,25 +198,34 @@ def joined(device: str, *, timeout_s: float = 600.0) -> Iterator[Ranks]:
         )
     if gpu:
         torch.cuda.set_device(launch.local_rank)
-    timeout = datetime.timedelta(seconds=timeout_s)
-    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
-    if launch.local_world_size == world_size:  # torchrun keeps its store over restarts: old addresses are still in it
-        store = PrefixStore(f"start {launch.restarts}", store)
-    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     try:
+        group = _meet(launch, timeout_s, "cpu:gloo,cuda:nccl" if gpu else "gloo")
+        yield Ranks(launch, group, timeout_s)
+    except RuntimeError as error:
+        raise (lost_rank(error, launch) or error) from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _meet(launch: Launch, timeout_s: float, backend: str) -> ProcessGroup:
+    """Set up the default process group, and give one for messages between hosts."""
+    import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
+    timeout = datetime.timedelta(seconds=timeout_s)
+    try:
+        store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+        if launch.local_world_size == world_size:  # torchrun keeps its store over restarts, and old addresses in it
+            store = dist.PrefixStore(f"start {launch.restarts}", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except RuntimeError as error:
-        if "connectFullMesh" not in str(error):
-            raise
         raise RankLost(
-            f"rank {rank} of {world_size} cannot reach the others: {str(error).splitlines()[0]}",
+            f"rank {launch.rank} of {launch.world_size} cannot reach the others: {str(error).splitlines()[0]}",
             "After a restart on several machines: export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun. Else: "
             "see that they reach each other by host name, past any firewall.",
         ) from None
-    try:
-        yield Ranks(launch, _new_group(timeout_s), timeout_s)
-    finally:
-        dist.destroy_process_group()
+    return _new_group(timeout_s)
 
 
 def _new_group(timeout_s: float) -> ProcessGroup:

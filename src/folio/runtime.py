@@ -10,7 +10,7 @@ import torch
 
 from folio import hardware
 from folio.errors import ConfigError
-from folio.ranks import ALONE, Ranks
+from folio.ranks import ALONE, Ranks, shared_device
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -76,7 +76,7 @@ def make_runtime(
 
     With several ``ranks`` a GPU is the one of the local rank.
     """
-    chosen = choose_device(device)
+    chosen = choose_device(shared_device(device, ranks.launch) if ranks.world_size > 1 else device)
     if ranks.world_size > 1 and chosen.type == "cuda":
         chosen = torch.device("cuda", ranks.launch.local_rank)
     best, reason = _best_precision(chosen)

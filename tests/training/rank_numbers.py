@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -127,17 +127,21 @@ def collectives(way: str, ranks: Ranks, folder: Path) -> Any:
 @contextmanager
 def counted_sums(calls: list[int]) -> Iterator[None]:
     """Note each sum over the control group, which is no gradient."""
-    plain = Ranks.sum
+    plain, meanwhile = Ranks.sum, Ranks.sum_meanwhile
 
     def counting(self: Ranks, values: Any) -> list[float]:
         calls.append(len(values))
         return plain(self, values)
 
-    Ranks.sum = counting  # type: ignore[method-assign]
+    def counting_meanwhile(self: Ranks, values: Any) -> Any:
+        calls.append(1)
+        return meanwhile(self, values)
+
+    Ranks.sum, Ranks.sum_meanwhile = counting, counting_meanwhile  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Ranks.sum = plain  # type: ignore[method-assign]
+        Ranks.sum, Ranks.sum_meanwhile = plain, meanwhile  # type: ignore[method-assign]
 
 
 def shared_work(way: str, ranks: Ranks, folder: Path) -> Any:
@@ -148,7 +152,8 @@ def shared_work(way: str, ranks: Ranks, folder: Path) -> Any:
         return list(orthogonalize(torch.stack(matrices), dtype=torch.float32).unbind())
 
     model = GPT(GPT2).initialize(0)
-    parallel = Spread(model, ranks) if way == "fsdp" else Replicated(model, ranks)
+    cpu = torch.device("cpu")
+    parallel = Spread(model, ranks, cpu) if way == "fsdp" else Replicated(model, ranks, cpu)
     answer = []
     for count in (1, 2, 3, 5, 7):
         for rows in (1, 2, 5, 8, 33):
@@ -202,5 +207,12 @@ def validation(way: str, ranks: Ranks, folder: Path) -> Any:
         scores.append([ours.as_dict(), loss_on(alone.model, stream, bytes_per_token=2.0).as_dict()])
     after = trained(state, plan, steps=2)["losses"]  # the look left the parameters as training needs them
     unseen, plan = make_state(GPT2, ranks, way)
-    trained(unseen, plan, steps=2)
-    return {"scores": scores, "after": relative(after, trained(unseen, plan, steps=2)["losses"])}
+    before = trained(unseen, plan, steps=2)["losses"]
+    first_seen, plan = make_state(GPT2, ranks, way)
+    with first_seen.shipping_weights():  # as a run does that goes on with a probe it was stopped in
+        loss_on(first_seen.model, cast(Any, Ids(700)), bytes_per_token=2.0, ranks=ranks)
+    return {
+        "scores": scores,
+        "after": relative(after, trained(unseen, plan, steps=2)["losses"]),
+        "first": relative(trained(first_seen, plan, steps=2)["losses"], before),
+    }

@@ -17,6 +17,7 @@ from folio.training.checkpoint import (
     best_checkpoint,
     list_checkpoints,
     newest_sound_checkpoint,
+    put_back_exchanged,
     remove_surplus,
     set_aside_after,
     weights_sha256,
@@ -237,3 +238,13 @@ def assert_only_whole_ones_are_left(run: Path, failed: int) -> None:
     assert checkpoint.step == failed - 1 >= 1
     assert len(list((run / "checkpoints").iterdir())) == failed - 1
     load_checkpoint(checkpoint, make_state()[0])
+
+
+def test_a_kill_amid_the_exchange_of_a_checkpoint_does_not_lose_it(tmp_path: Path) -> None:
+    """The same step saved again takes the old folder away before the new one gets its name."""
+    saved(tmp_path, {2: None})
+    taken = tmp_path / "checkpoints/.step-00000002.old-abc"
+    taken.mkdir()
+    (tmp_path / "checkpoints/step-00000002").rename(taken / "folder")
+    put_back_exchanged(tmp_path)
+    assert newest_sound_checkpoint(tmp_path)[0].step == 2

@@ -150,6 +150,7 @@ def test_a_score_is_that_of_one_rank_where_blocks_do_not_divide(answers: Answers
 @pytest.mark.parametrize("way", WAYS)
 def test_to_look_at_the_model_changes_nothing(answers: Answers, way: str) -> None:
     assert answers[f"validation/{way}"]["after"] == 0
+    assert answers[f"validation/{way}"]["first"] == 0
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -88,7 +88,7 @@ def test_a_window_of_spikes_that_was_changed_begins_anew(tmp_path: Path) -> None
 
 def test_a_model_that_is_saved_is_not_the_one_that_trains_on(tmp_path: Path) -> None:
     state, _, _ = make_state()
-    copied = saving.Snapshot(0, {}, state.parallel.gathered(), state.tensors(), "cpu").copied()
+    copied = saving.Snapshot(0, {}, state.parallel.gathered(), state.tensors(), "cpu").copied(state.parallel)
     assert copied.model is not None
     mine = {p.data_ptr() for p in state.model.parameters()} | {t.data_ptr() for t in state.tensors().values()}
     theirs = [p.data_ptr() for p in copied.model.parameters()] + [t.data_ptr() for t in copied.tensors.values()]

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 ROOT = Path("/")
+NOT_TOLD = 4 * 2**30
+"""What is taken to be there where the system does not say (Windows)."""
 UNLIMITED = 2**60
 """A limit above this is none: version 1 of control groups writes the largest number it can hold."""
 
@@ -40,6 +42,8 @@ def _system_available(root: Path) -> int:
     text = _read(root / "proc/meminfo")
     if match := re.search(r"MemAvailable:\s+(\d+) kB", text):
         return 1024 * int(match[1])
+    if not hasattr(os, "sysconf"):
+        return NOT_TOLD
     page, names = os.sysconf("SC_PAGE_SIZE"), os.sysconf_names
     if "SC_AVPHYS_PAGES" in names:
         return page * os.sysconf("SC_AVPHYS_PAGES")

@@ -55,6 +55,14 @@ def best_checkpoint(checkpoints: list[Checkpoint]) -> Checkpoint | None:
     return None if index is None else checkpoints[index]
 
 
+def put_back_exchanged(run: Path) -> None:
+    """Give a checkpoint its name again if a kill came between taking it away and putting the same step's new one."""
+    for old in (run / "checkpoints").glob(".step-*.old-*/folder"):
+        home = old.parent.with_name(old.parent.name.partition(".old-")[0].removeprefix("."))
+        if not home.exists():
+            old.rename(home)
+
+
 def newest_sound_checkpoint(run: Path) -> tuple[Checkpoint, list[str]]:
     """The newest checkpoint whose every byte is as written, and one line for each damaged one that was passed over."""
     damaged = []

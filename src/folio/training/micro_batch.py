@@ -55,15 +55,20 @@ def largest_micro_batch(
 ) -> Fit:
     """The largest divisor of ``sequences`` (of one step on one rank) that fits; :class:`ConfigError` if not even 1.
 
-    ``model`` is the bare one, before it is wrapped for several ranks or compiled; it is moved to the runtime's device.
-    ``available`` is what training may take besides the weights, in bytes: ranks that share a machine's memory divide it
-    among them. ``trial=False`` goes by the estimate alone, each rank holding its part of the model (FSDP). A trial
-    leaves no trace: no gradients, and random states, training mode and recomputation as they were. ``tell`` hears of
-    each trial before it begins, since on a CPU one takes as long as it trains.
+    ``model`` is the bare one, before it is wrapped for several ranks or compiled; a trial moves it to the runtime's
+    device. ``available`` is what training may take besides what is held there, in bytes, read after that move: ranks
+    that share a machine's memory divide it among them. ``trial=False`` goes by the estimate alone, each rank holding
+    its part of the model (FSDP). A trial leaves no trace: no gradients, and random states, training mode and
+    recomputation as they were. ``tell`` hears of each trial before it begins, since on a CPU one takes as long as it
+    trains.
     """
-    model.to(runtime.device)
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    available = weights + (available_memory(runtime.device) if available is None else available)
+    if trial:
+        model.to(runtime.device)
+    if available is None:
+        available = available_memory(runtime.device)
+    there = next(model.parameters()).device.type == runtime.device.type
+    available += weights if there else 0  # for what is held already
     if not trial or not can_try(runtime.device):
         return fit_by_estimate(model.config, runtime, config, sequences, available, sharded=not trial)
     search = _Search(model.config, runtime, config, sequences, available)
@@ -102,6 +107,15 @@ def fit_by_estimate(
     if available is None:
         available = available_memory(runtime.device)
     return _Search(shape, runtime, config, sequences, available, runtime.world_size if sharded else 1).largest()
+
+
+def fits_whole(
+    shape: GPTConfig, runtime: Runtime, config: TrainConfig, micro_batch: int, sequences: int, available: int
+) -> bool:
+    """Whether a rank can hold the whole model and train on ``micro_batch`` of its ``sequences``, by the estimate."""
+    search = _Search(shape, runtime, config, sequences, available)
+    expected = search.estimate(micro_batch)
+    return expected.peak + search.copies(expected) <= search.most
 
 
 @dataclass(frozen=True)

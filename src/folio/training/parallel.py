@@ -33,15 +33,18 @@ def local(tensor: Tensor) -> Tensor:
     return cast(Tensor, tensor._local_tensor) if hasattr(tensor, "_local_tensor") else tensor
 
 
-def placed_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """``value``, this rank's part of something of ``parameter``'s shape, as the whole it is part of."""
+def placed_like(value: Tensor, parameter: Tensor, mesh: Any = None) -> Tensor:
+    """``value``, this rank's part of something of ``parameter``'s shape, as the whole it is part of.
+
+    ``mesh`` tells where the parts lie, if not where the parameter's do.
+    """
     if not hasattr(parameter, "_local_tensor") or value.shape != local(parameter).shape:
         return value
     from torch.distributed.tensor import DTensor
 
     whole: Tensor = DTensor.from_local(
         value,
-        cast(DTensor, parameter).device_mesh,
+        mesh or cast(DTensor, parameter).device_mesh,
         cast(DTensor, parameter).placements,
         run_check=False,
         shape=parameter.shape,
@@ -57,7 +60,7 @@ class Alone:
     averages_over = 1
     """What the engine divides a sum of gradients over ranks by."""
 
-    def __init__(self, model: GPT, ranks: Ranks) -> None:
+    def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
         self.model = model
         self.ranks = ranks
         self.forward: Callable[..., Any] = model
@@ -99,6 +102,10 @@ class Alone:
         for name, tensor in whole:
             parameters[name].copy_(tensor)
 
+    def host_copy(self, tensor: Tensor) -> Tensor:
+        """A copy in host memory, laid out over ranks as ``tensor`` is."""
+        return tensor.detach().to("cpu", copy=True)
+
     def fingerprint(self) -> int:
         """A number that differs where this rank's weights differ from those it should share with all."""
         return 0
@@ -109,8 +116,8 @@ class Replicated(Alone):
 
     kind = "ddp"
 
-    def __init__(self, model: GPT, ranks: Ranks) -> None:
-        super().__init__(model, ranks)
+    def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
+        super().__init__(model, ranks, device)
         from torch.nn.parallel import DistributedDataParallel
 
         parameters = inspect.signature(DistributedDataParallel).parameters
@@ -155,12 +162,15 @@ class Spread(Alone):
 
     kind = "fsdp"
 
-    def __init__(self, model: GPT, ranks: Ranks) -> None:
-        super().__init__(model, ranks)
+    def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
+        super().__init__(model, ranks, device)
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+        mesh = init_device_mesh(device.type, (ranks.world_size,))
+        self.host_mesh = mesh if device.type == "cpu" else init_device_mesh("cpu", (ranks.world_size,))
         for part in (*model.blocks, model):
-            fully_shard(part, reshard_after_forward=True)
+            fully_shard(part, mesh=mesh, reshard_after_forward=True)
             assert isinstance(part, FSDPModule)
             part.set_gradient_divide_factor(1.0)
             part.set_force_sum_reduction_for_comms(True)
@@ -224,6 +234,9 @@ class Spread(Alone):
             part = local(parameters[name])
             part.copy_(tensor[self.ranks.rank * rows :][: part.shape[0]])
 
+    def host_copy(self, tensor: Tensor) -> Tensor:
+        return placed_like(local(tensor.detach()).to("cpu", copy=True), tensor, self.host_mesh)
+
 
 def _exchange(sent_WXYC: Tensor) -> Tensor:
     """Part w goes to rank w; what comes back is every rank's part for this one, in the order of ranks."""
@@ -234,10 +247,13 @@ def _exchange(sent_WXYC: Tensor) -> Tensor:
     return received
 
 
-def spread_out(model: GPT, ranks: Ranks, kind: str, precision: str) -> Alone:
-    """The way of that ``kind`` ("ddp", "fsdp") to train ``model`` on these ranks; alone it is neither."""
+def spread_out(model: GPT, ranks: Ranks, device: torch.device, kind: str, precision: str) -> Alone:
+    """The way of that ``kind`` ("ddp", "fsdp") to train ``model`` on these ranks; alone it is neither.
+
+    The model moves to ``device``, under FSDP a block at a time: it may be larger than the device.
+    """
     if ranks.world_size == 1:
-        return Alone(model, ranks)
+        return Alone(model.to(device), ranks, device)
     if kind == "fsdp" and precision == "fp16":
         raise ConfigError("fsdp does not scale fp16 losses", "Use --train.precision bf16, or --train.parallel ddp.")
-    return Spread(model, ranks) if kind == "fsdp" else Replicated(model, ranks)
+    return Spread(model, ranks, device) if kind == "fsdp" else Replicated(model.to(device), ranks, device)

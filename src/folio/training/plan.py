@@ -59,6 +59,12 @@ def sequences_per_rank(batch_tokens: int, block_size: int, world_size: int = 1) 
     return batch_tokens // unit
 
 
+def usual_micro_batch(sequences: int, block_size: int, device: str) -> int:
+    """The largest divisor of a rank's ``sequences`` that is enough to keep the device busy, and no more."""
+    fitting = AUTO_MICRO_TOKENS[device] // block_size
+    return max((n for n in divisors(sequences) if n <= fitting), default=1)
+
+
 def solve_batch(
     batch_tokens: int, block_size: int, micro_batch: int | None, *, world_size: int = 1, device: str = "cpu"
 ) -> BatchPlan:
@@ -69,8 +75,7 @@ def solve_batch(
     sequences = sequences_per_rank(batch_tokens, block_size, world_size)
     possible = divisors(sequences)
     if micro_batch is None:
-        fitting = AUTO_MICRO_TOKENS[device] // block_size
-        micro_batch = max((n for n in possible if n <= fitting), default=1)
+        micro_batch = usual_micro_batch(sequences, block_size, device)
     elif micro_batch not in possible:
         around = [max(n for n in possible if n < micro_batch), *[n for n in possible if n > micro_batch][:1]]
         raise ConfigError(

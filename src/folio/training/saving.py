@@ -21,7 +21,7 @@ from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
 from folio.training.checkpoint import Checkpoint, remove_surplus
-from folio.training.parallel import local, placed_like
+from folio.training.parallel import Alone
 from folio.training.state import TrainingState
 from folio.training.state_files import read_state, write_state
 
@@ -47,11 +47,11 @@ class Snapshot:
     tensors: dict[str, Tensor]
     device: str
 
-    def copied(self) -> Snapshot:
+    def copied(self, parallel: Alone) -> Snapshot:
         """The same in host memory of its own, so that training may go on."""
-        tensors = {name: placed_like(local(t).to("cpu", copy=True), t) for name, t in self.tensors.items()}
-        model = None
-        if self.model is not None:
+        tensors = {name: parallel.host_copy(tensor) for name, tensor in self.tensors.items()}
+        model = self.model
+        if self.model is not None and self.model is parallel.model:
             model = allocate(self.model.config)
             model.load_state_dict(self.model.state_dict(), strict=True)
         return replace(self, model=model, tensors=tensors)
@@ -61,7 +61,7 @@ class Saver:
     """Saves the checkpoints of ``run``; collective over ``ranks``.
 
     ``beside`` copies the state and writes it in a thread while training goes on, one checkpoint at a time; a failure to
-    write then shows at the next :meth:`save` or :meth:`finish`, at the latest when the block that it guards ends.
+    write then shows at the next :meth:`save` or :meth:`finish`, at the latest when the block that it guards ends well.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Saver:
             if self._thread is None:
                 self.newest = self.write(snapshot)
             else:
-                self._writing = self._thread.submit(self.write, snapshot.copied())
+                self._writing = self._thread.submit(self.write, snapshot.copied(state.parallel))
 
     def finish(self) -> None:
         """Wait until what was begun is on the disk; raises what kept it from getting there."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from folio.errors import Diverged
 from folio.training.config import SpikeConfig
@@ -78,8 +77,3 @@ class SpikeGuard:
         median = float(self.memory[0, last].median())
         if median > 1.25 * first + 0.25:
             raise Diverged(f"the loss diverged: {median:.3f} around step {step}, {first:.3f} at the start", REMEDY)
-
-    def restore(self, memory: Tensor) -> None:
-        """Put back what was saved; a memory of another window is left behind."""
-        if memory.shape == self.memory.shape:
-            self.memory.copy_(memory)

@@ -61,12 +61,12 @@ class TrainingState:
     """
 
     def __init__(self, model: GPT, config: TrainConfig, runtime: Runtime, kind: str = "ddp") -> None:
-        self.model = model.to(runtime.device)
+        self.model = model
         self.model.recompute = config.recompute
         self.config = config
         self.runtime = runtime
         self.step = 0
-        self.parallel = spread_out(self.model, runtime.ranks, kind, runtime.precision)
+        self.parallel = spread_out(model, runtime.ranks, runtime.device, kind, runtime.precision)
         self.optimizers = Optimizers(
             self.model, config.optimizer, device=runtime.device, dtype=runtime.dtype, parallel=self.parallel
         )
@@ -82,8 +82,8 @@ class TrainingState:
     ) -> StepResult | None:
         """Draw the next step's sequences, accumulate their gradient, and move the weights.
 
-        None if it was asked to stop before the last micro-batch, on any rank: then nothing has happened, and the random
-        state is as it was.
+        None if it was asked to stop on the way, on any rank: then nothing has happened, and the random state is as it
+        was. Ranks ask each other while they compute, so one micro-batch may pass before all know.
         """
         index, config, ranks = self.step, self.config, self.runtime.ranks
         self.model.train()
@@ -93,20 +93,24 @@ class TrainingState:
         own_count = sum(int((rows[:, 1:] != IGNORE).sum()) for rows in batches)
         nats = torch.zeros((), device=self.runtime.device)
         random = self._random_state()
+        count, stopping = ranks.sum([own_count, asked_to_stop()])
         for number, rows_BT in enumerate(batches):
-            count, stopping = ranks.sum([own_count, asked_to_stop()])
             if stopping:
                 self._set_random_state(random)
                 self.optimizers.zero_grad()
                 self.parallel.forget()
                 return None
+            last = number == plan.accumulation - 1
+            answer = None if last else ranks.sum_meanwhile(lambda: [asked_to_stop()])
             ids_BT = torch.from_numpy(rows_BT).to(self.runtime.device, non_blocking=True)
-            with self.parallel.accumulating(last=number == plan.accumulation - 1):
+            with self.parallel.accumulating(last=last):
                 with self.runtime.autocast():
                     part, _ = self.parallel.forward(ids_BT[:, :-1], ids_BT[:, 1:])
                 loss = part / (count / self.parallel.averages_over)
                 self.scaler.scale(loss).backward()
             nats += part.detach()
+            if answer is not None:
+                (stopping,) = answer()
         return self._finish_step(nats, int(count), rate)
 
     def _finish_step(self, own_nats: Tensor, count: int, rate: float) -> StepResult:
@@ -114,8 +118,9 @@ class TrainingState:
             self.scaler.unscale_(optimizer)
         gradients = [p.grad for p in self.optimizers.parameters if p.grad is not None]
         norm = self.parallel.norm(gradients)
-        own, norm_seen = torch.stack([own_nats, norm]).tolist()  # the one moment a GPU is waited for
-        nats = self.runtime.ranks.sum([own])[0]
+        ranks = self.runtime.ranks
+        own, own_norm = torch.stack([own_nats, norm]).tolist()  # the one moment a GPU is waited for
+        nats, norm_seen = ranks.sum([own, own_norm if ranks.first else 0.0])  # unlike machines may round it otherwise
         left_out = self.spikes.judge(nats / count, norm_seen)
         if left_out is None:
             if 0 < self.config.clip_norm < norm_seen:

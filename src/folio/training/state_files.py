@@ -6,7 +6,8 @@ hold, with the place of every part in the file's header. So any number of ranks 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,21 @@ def write_state(folder: Path, tensors: dict[str, Tensor], ranks: Ranks) -> None:
         whole = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
         write_tensors(whole, folder / STATE_FILE)
         return
-    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    try:
+    with _own_words():
         save(dict(tensors), storage_writer=writer, process_group=ranks.group)
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """What failed on one rank, raised on all as itself: the engine's own error holds them all, and is no Exception."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    try:
+        yield
     except CheckpointException as error:
         rank, (cause, _) = min(error.failures.items())
         if isinstance(cause, OSError):
@@ -77,4 +86,5 @@ def _read_parts(folder: Path, tensors: dict[str, Tensor], ranks: Ranks) -> None:
     from torch.distributed.checkpoint.state_dict_loader import load
 
     reader = HuggingFaceStorageReader(str(folder))
-    load(tensors, storage_reader=reader, process_group=ranks.group, no_dist=ranks.group is None)
+    with _own_words():
+        load(tensors, storage_reader=reader, process_group=ranks.group, no_dist=ranks.group is None)

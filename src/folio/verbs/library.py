@@ -162,6 +162,7 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
     ``config`` is a :class:`Recipe`, its tables as a mapping, a preset's name or the path of a TOML file. ``out`` is the
     run's folder; by default the first free name under ``runs/``.
     """
+    from folio.ranks import joined
     from folio.verbs.action import Terminal
     from folio.verbs.run import start
     from folio.verbs.train import fresh_folder, recipe_name
@@ -171,8 +172,9 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
     else:
         recipe = config if isinstance(config, Recipe) else build(Recipe, config)
         name = "custom"
-    run = Path(out) if out is not None else fresh_folder(Path("runs") / recipe_name(name))
-    start(recipe, run, name, Terminal(quiet=True))
+    with joined(recipe.train.device, timeout_s=recipe.train.rank_timeout_s) as ranks:
+        run = ranks.share(Path(out) if out is not None else fresh_folder(Path("runs") / recipe_name(name)))
+        start(recipe, run, name, Terminal(quiet=True), ranks=ranks)
     return run
 
 

@@ -20,6 +20,7 @@ from folio.training.checkpoint import (
     best_checkpoint,
     list_checkpoints,
     newest_sound_checkpoint,
+    put_back_exchanged,
     set_aside_after,
     weights_sha256,
 )
@@ -111,6 +112,7 @@ def _resume(recipe: Recipe, run: Path, terminal: Terminal, ranks: Ranks) -> Outc
 
 def _place_to_go_on(recipe: Recipe, run: Path, terminal: Terminal) -> Checkpoint | None:
     """The newest sound checkpoint, None if none was saved yet; :class:`ConfigError` if nothing is left to do."""
+    put_back_exchanged(run)
     if not any(run.glob("checkpoints/step-*")) and not any(run.glob("checkpoints/damaged-*")):
         return None
     read_metrics(run)  # a damaged one is told before anything is changed

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,15 +16,14 @@ from folio.errors import ArtifactError, ConfigError, DataError
 from folio.model.accounting import parameter_counts, training_flops
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
-from folio.model.memory import training_memory
 from folio.ranks import ALONE, Ranks
 from folio.runtime import Runtime, make_runtime
 from folio.shards import Batches
 from folio.training.available_memory import available_memory
 from folio.training.config import TrainConfig
 from folio.training.loop import Pace
-from folio.training.micro_batch import largest_micro_batch
-from folio.training.plan import BatchPlan, sequences_per_rank, solve_batch
+from folio.training.micro_batch import fits_whole, largest_micro_batch
+from folio.training.plan import BatchPlan, sequences_per_rank, solve_batch, usual_micro_batch
 from folio.training.sinks import require_sinks
 from folio.training.state import TrainingState
 from folio.verbs.prepare import Prepared
@@ -107,7 +106,11 @@ def open_session(
     begun = begun or {}
     fits, micro_batch = "", begun.get("micro_batch") if config.micro_batch == "auto" else config.micro_batch
     same_ranks = begun.get("world_size") == ranks.world_size
-    way = begun["parallel"] if same_ranks and config.parallel == "auto" else _way(config, shape, micro_batch, runtime)
+    way = (
+        begun["parallel"]
+        if same_ranks and config.parallel == "auto"
+        else _way(config, shape, micro_batch, sequences, runtime)
+    )
     if config.micro_batch == "auto" and (micro_batch is None or sequences % micro_batch):
         micro_batch, fits = _most_that_fit(model, config, runtime, sequences, way)
     plan = solve_batch(
@@ -124,6 +127,8 @@ def open_session(
 def _most_that_fit(model: GPT, config: TrainConfig, runtime: Runtime, sequences: int, way: str) -> tuple[int, str]:
     """The largest micro-batch that fits on every rank, and in words how that was found."""
     ranks = runtime.ranks
+    if way != "fsdp":
+        model.to(runtime.device)
     found = ranks.attempt(
         lambda: largest_micro_batch(
             model, runtime, config, sequences, available=_own_memory(runtime), trial=way != "fsdp"
@@ -138,21 +143,18 @@ def _own_memory(runtime: Runtime) -> int:
     return each // runtime.ranks.launch.local_world_size if runtime.device.type == "cpu" else each
 
 
-def _way(config: TrainConfig, shape: GPTConfig, micro_batch: int | None, runtime: Runtime) -> str:
+def _way(
+    config: TrainConfig, shape: GPTConfig, micro_batch: int | None, sequences: int, runtime: Runtime
+) -> Literal["alone", "ddp", "fsdp"]:
     """How several ranks share the model: as asked, or whole on each if it fits there by estimate."""
-    if config.parallel != "auto" or runtime.world_size == 1:
+    if runtime.world_size == 1:
+        return "alone"
+    if config.parallel != "auto":
         return config.parallel
-    needed = training_memory(
-        shape,
-        micro_batch or 1,
-        dtype=runtime.precision,
-        optimizer=config.optimizer.kind,
-        recompute=config.recompute,
-        accumulates=True,
-        device=runtime.device.type,
-    ).peak
-    fits = all(runtime.ranks.gather(needed < 0.8 * _own_memory(runtime)))
-    return "fsdp" if not fits and runtime.precision != "fp16" else "ddp"
+    if micro_batch is None and config.micro_batch is None:
+        micro_batch = usual_micro_batch(sequences, shape.block_size, runtime.device.type)
+    fits = fits_whole(shape, runtime, config, micro_batch or 1, sequences, _own_memory(runtime))
+    return "fsdp" if not all(runtime.ranks.gather(fits)) and runtime.precision != "fp16" else "ddp"
 
 
 def _refuse_small_validation(prepared: Prepared, block_size: int) -> None:

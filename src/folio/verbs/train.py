@@ -84,7 +84,8 @@ def train(options: TrainOptions, terminal: Terminal) -> Outcome:
 
     with joined(recipe.train.device, timeout_s=recipe.train.rank_timeout_s) as ranks:
         if options.resume is not None:
-            return resume(recipe, options.resume, terminal, ranks)
+            again = any(ranks.gather(ranks.launch.restarts > 0))
+            return resume(recipe, options.resume, terminal, ranks, started_again=again)
         assert options.recipe is not None
         run, begun = ranks.share(_chosen_run(options, ranks))
         if begun:
@@ -98,7 +99,8 @@ def _chosen_run(options: TrainOptions, ranks: Ranks) -> tuple[Path, bool]:
     home = Path("runs") / recipe_name(options.recipe)
     again = any(ranks.gather(ranks.launch.restarts > 0))  # every machine has a launcher that counts its own
     if options.out is not None:
-        return options.out, (again or options.or_resume) and (options.out / "config.json").exists()
+        own_run = again and job_of(options.out) == ranks.launch.job  # another job's is refused, as it was at first
+        return options.out, own_run or (options.or_resume and (options.out / "config.json").exists())
     if options.or_resume:
         raise ConfigError("--or-resume needs to know which run", "Name its folder with --out.")
     own = [run for run in sorted(home.parent.glob(f"{home.name}*")) if again and job_of(run) == ranks.launch.job]
