@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from folio import __version__
-from folio.errors import BrokenPromise, Interrupted, RankLost, UserError, nearest
+from folio.errors import REFUSALS, BrokenPromise, Interrupted, RankLost, UserError, nearest
 from folio.launch import NO_LAUNCHER, Launch, another_told, finish_speaking, launched
 
 if TYPE_CHECKING:
@@ -252,12 +252,14 @@ def system_trouble(error: Exception) -> UserError | None:
     number = error.errno if isinstance(error, OSError) else None
     name = error.filename if isinstance(error, OSError) and error.filename else None
     where = f" at '{os.fsdecode(name)}'" if isinstance(name, str | bytes) else ""
-    if number in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error):
-        return UserError(
-            f"the disk is full{where}", "Free some space, or write elsewhere. What was complete before is kept."
-        )
+    if f"(os error {errno.ENOSPC})" in str(error):
+        number = errno.ENOSPC
     if number == errno.EROFS:
-        return UserError(f"the disk is read-only{where}", "Choose another place, or mount it for writing.")
+        return UserError(f"{REFUSALS[number]}{where}", "Choose another place, or mount it for writing.")
+    if number in REFUSALS:
+        return UserError(
+            f"{REFUSALS[number]}{where}", "Free some space, or write elsewhere. What was complete before is kept."
+        )
     if isinstance(error, PermissionError) or f"(os error {errno.EACCES})" in str(error):
         return UserError(f"no permission{where}", "Choose another place, or change its permissions.")
     allocator = "DefaultCPUAllocator" in str(error)  # how torch words it on a CPU

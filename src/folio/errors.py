@@ -17,6 +17,7 @@ Anything else that escapes is a bug: exit code 1, with its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -77,6 +78,10 @@ class BrokenPromise(Exception):
     def __init__(self, problem: str, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(problem)
         self.data = dict(data or {})
+
+
+REFUSALS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk is full", errno.EROFS: "the disk is read-only"}
+"""What it means to a person when the system refuses to write with one of these numbers."""
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -114,8 +114,7 @@ def fits_whole(
 ) -> bool:
     """Whether a rank can hold the whole model and train on ``micro_batch`` of its ``sequences``, by the estimate."""
     search = _Search(shape, runtime, config, sequences, available)
-    expected = search.estimate(micro_batch)
-    return expected.peak + search.copies(expected) <= search.most
+    return search.needed(micro_batch) <= search.most
 
 
 @dataclass(frozen=True)
@@ -152,13 +151,17 @@ class _Search:
         beside = self.config.checkpoint_async and self.runtime.device.type != "cuda"
         return expected.weights + expected.optimizer + expected.average if beside else 0
 
+    def needed(self, micro_batch: int) -> int:
+        """Bytes at the worst moment, by the estimate."""
+        expected = self.estimate(micro_batch)
+        return expected.peak + self.copies(expected)
+
     def largest(self, attempt: Trial | None = None) -> Fit:
         """Candidates in falling order, each estimated and then, with an ``attempt``, tried."""
         refused = ""
         limit = self.most if attempt is None else WORTH_A_TRIAL[self.runtime.device.type] * self.available
         for micro_batch in reversed(divisors(self.sequences)):
-            expected = self.estimate(micro_batch)
-            needed = expected.peak + self.copies(expected)
+            needed = self.needed(micro_batch)
             if needed > limit:
                 refused = f"{micro_batch} would take {_gib(needed)}" + (" (estimate)" if attempt is not None else "")
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from shlex import quote
 
 from folio.artifacts import refuse_occupied
 from folio.config import to_toml
-from folio.errors import ArtifactError, ConfigError, Interrupted, RankLost, UserError
+from folio.errors import REFUSALS, ArtifactError, ConfigError, Interrupted, RankLost, UserError
 from folio.launch import finish_speaking
 from folio.locks import locked
 from folio.ranks import ALONE, Ranks, lost_rank
@@ -164,8 +163,7 @@ def _with_place(lost: RankLost, session: Session, run: Path, go_on: str) -> Rank
 
 def _trouble(error: OSError) -> str:
     where = f" at '{error.filename}'" if error.filename else ""
-    known = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk is full", errno.EROFS: "the disk is read-only"}
-    return f"{known.get(error.errno or 0) or error.strerror or error}{where}"
+    return f"{REFUSALS.get(error.errno or 0) or error.strerror or error}{where}"
 
 
 def _kept(run: Path) -> str:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tyro
 
 from folio.checksums import read_sealed_json
 from folio.config import Table, build, leaves
 from folio.errors import ArtifactError, ConfigError
-from folio.launch import launched
+from folio.launch import Launch, launched
 from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.options import over_recipe, read_flags
 from folio.verbs.recipe import Recipe
-
-if TYPE_CHECKING:
-    from folio.ranks import Ranks
 
 
 class TrainOptions(Recipe):
@@ -83,27 +80,26 @@ def train(options: TrainOptions, terminal: Terminal) -> Outcome:
     from folio.verbs.run import resume, start
 
     with joined(recipe.train.device, timeout_s=recipe.train.rank_timeout_s) as ranks:
+        again = any(ranks.gather(ranks.launch.restarts > 0))  # every machine has a launcher that counts its own
         if options.resume is not None:
-            again = any(ranks.gather(ranks.launch.restarts > 0))
             return resume(recipe, options.resume, terminal, ranks, started_again=again)
         assert options.recipe is not None
-        run, begun = ranks.share(_chosen_run(options, ranks))
+        run, begun = ranks.share(_chosen_run(options, ranks.launch, again))
         if begun:
             return resume(recipe, run, terminal, ranks, started_again=True)
         return start(recipe, run, options.recipe, terminal, ranks=ranks)
 
 
-def _chosen_run(options: TrainOptions, ranks: Ranks) -> tuple[Path, bool]:
-    """The run's folder, and whether it was begun already by the job that this process was started again for."""
+def _chosen_run(options: TrainOptions, launch: Launch, again: bool) -> tuple[Path, bool]:
+    """The run's folder, and whether to go on with it: begun by this job, which was started ``again``, or if asked."""
     assert options.recipe is not None
     home = Path("runs") / recipe_name(options.recipe)
-    again = any(ranks.gather(ranks.launch.restarts > 0))  # every machine has a launcher that counts its own
     if options.out is not None:
-        own_run = again and job_of(options.out) == ranks.launch.job  # another job's is refused, as it was at first
+        own_run = again and job_of(options.out) == launch.job  # another job's is refused, as it was at first
         return options.out, own_run or (options.or_resume and (options.out / "config.json").exists())
     if options.or_resume:
         raise ConfigError("--or-resume needs to know which run", "Name its folder with --out.")
-    own = [run for run in sorted(home.parent.glob(f"{home.name}*")) if again and job_of(run) == ranks.launch.job]
+    own = [run for run in sorted(home.parent.glob(f"{home.name}*")) if again and job_of(run) == launch.job]
     return (own[-1], True) if own else (fresh_folder(home), False)
 
 
