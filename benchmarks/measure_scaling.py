@@ -68,7 +68,7 @@ class AfterBackward(Alone):
     kind = "after"
 
     def __init__(self, model: GPT, ranks: Ranks) -> None:
-        super().__init__(model, ranks, model.embed.weight.device)
+        super().__init__(model, ranks)
         self.buckets = [_bucket(parameters) for parameters in _bucketed(model)]
 
     @contextmanager

@@ -152,8 +152,7 @@ def shared_work(way: str, ranks: Ranks, folder: Path) -> Any:
         return list(orthogonalize(torch.stack(matrices), dtype=torch.float32).unbind())
 
     model = GPT(GPT2).initialize(0)
-    cpu = torch.device("cpu")
-    parallel = Spread(model, ranks, cpu) if way == "fsdp" else Replicated(model, ranks, cpu)
+    parallel = Spread(model, ranks, torch.device("cpu")) if way == "fsdp" else Replicated(model, ranks)
     answer = []
     for count in (1, 2, 3, 5, 7):
         for rows in (1, 2, 5, 8, 33):

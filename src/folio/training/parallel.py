@@ -60,7 +60,7 @@ class Alone:
     averages_over = 1
     """What the engine divides a sum of gradients over ranks by."""
 
-    def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
+    def __init__(self, model: GPT, ranks: Ranks) -> None:
         self.model = model
         self.ranks = ranks
         self.forward: Callable[..., Any] = model
@@ -116,8 +116,8 @@ class Replicated(Alone):
 
     kind = "ddp"
 
-    def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
-        super().__init__(model, ranks, device)
+    def __init__(self, model: GPT, ranks: Ranks) -> None:
+        super().__init__(model, ranks)
         from torch.nn.parallel import DistributedDataParallel
 
         parameters = inspect.signature(DistributedDataParallel).parameters
@@ -163,7 +163,7 @@ class Spread(Alone):
     kind = "fsdp"
 
     def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
-        super().__init__(model, ranks, device)
+        super().__init__(model, ranks)
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
@@ -253,7 +253,7 @@ def spread_out(model: GPT, ranks: Ranks, device: torch.device, kind: str, precis
     The model moves to ``device``, under FSDP a block at a time: it may be larger than the device.
     """
     if ranks.world_size == 1:
-        return Alone(model.to(device), ranks, device)
+        return Alone(model.to(device), ranks)
     if kind == "fsdp" and precision == "fp16":
         raise ConfigError("fsdp does not scale fp16 losses", "Use --train.precision bf16, or --train.parallel ddp.")
-    return Spread(model, ranks, device) if kind == "fsdp" else Replicated(model.to(device), ranks, device)
+    return Spread(model, ranks, device) if kind == "fsdp" else Replicated(model.to(device), ranks)
