@@ -5,10 +5,35 @@ B batch, T time (new tokens), S time seen so far, G key/value heads, K head size
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
+from folio.model.attention import attend
 from folio.model.config import GPTConfig
+
+
+class LayerContext(Protocol):
+    """What the tokens of one layer look at."""
+
+    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
+        """Attention of the tokens of this pass, (B, H, T, K)."""
+        ...
+
+
+class Context(Protocol):
+    """What the tokens of a pass follow, instead of starting a plain sequence: a :class:`KVCache` is one."""
+
+    @property
+    def layers(self) -> Sequence[LayerContext]: ...
+
+    def begin(self, new_tokens: int) -> Tensor:
+        """The positions of the tokens, (T,) or (B, T)."""
+        ...
+
+    def end(self, new_tokens: int) -> None: ...
 
 
 class LayerCache:
@@ -19,9 +44,10 @@ class LayerCache:
         self.keys = keys
         self.values = values
 
-    @property
-    def mask(self) -> Tensor | None:
-        return self.owner.mask
+    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
+        """Attention of the new tokens to all so far, (B, H, T, K)."""
+        k_BGSK, v_BGSK = self.append(k_BGTK, v_BGTK)
+        return attend(q_BHTK.to(k_BGSK.dtype), k_BGSK, v_BGSK, mask=self.owner.mask).to(q_BHTK.dtype)
 
     def append(self, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new tokens' keys and values; return all of them so far, (B, G, S, K)."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from folio.model.cache import KVCache
+from folio.model.cache import Context
 from folio.model.config import GPTConfig
 from folio.model.layers import Block, make_norm, rotary_table
 from folio.model.loss import cross_entropy, token_nats
@@ -72,7 +72,7 @@ class GPT(nn.Module):
             self.embed.weight[self.config.vocab_size :] = 0
             self.head_weight[self.config.vocab_size :] = 0
 
-    def hidden(self, ids_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, ids_BT: Tensor, cache: Context | None = None) -> Tensor:
         """The final normalized residual stream, (B, T, C)."""
         T = ids_BT.shape[1]
         if cache is None:
@@ -104,7 +104,7 @@ class GPT(nn.Module):
         return F.linear(hidden_BTC, self.head_weight)[..., : self.config.vocab_size]
 
     def forward(
-        self, ids_BT: Tensor, targets_BT: Tensor | None = None, *, cache: KVCache | None = None
+        self, ids_BT: Tensor, targets_BT: Tensor | None = None, *, cache: Context | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (B, T, V) without padding; or, with targets, (sum of nats, count of targets) that are not -100."""
         hidden_BTC = self.hidden(ids_BT, cache)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from folio.model.attention import attend
-from folio.model.cache import LayerCache
+from folio.model.cache import LayerContext
 from folio.model.config import GPTConfig
 from folio.model.eager import rms_norm, squared_relu
 
@@ -70,7 +70,7 @@ class Attention(nn.Module):
             self.q_norm = RMSNorm(config.head_size, config.norm_eps)
             self.k_norm = RMSNorm(config.head_size, config.norm_eps)
 
-    def forward(self, x_BTC: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x_BTC: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: LayerContext | None = None) -> Tensor:
         config = self.config
         B, T, C = x_BTC.shape
         heads = config.n_head + 2 * config.kv_heads
@@ -87,8 +87,7 @@ class Attention(nn.Module):
         if cache is None:
             y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK, dropout=dropout)
         else:
-            k_BGSK, v_BGSK = cache.append(k_BGTK, v_BGTK)
-            y_BHTK = attend(q_BHTK.to(k_BGSK.dtype), k_BGSK, v_BGSK, mask=cache.mask).to(x_BTC.dtype)
+            y_BHTK = cache.attend(q_BHTK, k_BGTK, v_BGTK)
         y_BTC = self.proj(y_BHTK.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y_BTC, config.dropout, self.training)
 
@@ -129,6 +128,6 @@ class Block(nn.Module):
         self.mlp_norm = make_norm(config, config.n_embd)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTC: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: LayerCache | None = None) -> Tensor:
+    def forward(self, x_BTC: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: LayerContext | None = None) -> Tensor:
         x_BTC = x_BTC + self.attn(self.attn_norm(x_BTC), rotary, cache)
         return cast(Tensor, x_BTC + self.mlp(self.mlp_norm(x_BTC)))

@@ -13,6 +13,8 @@ from torch import Tensor
 
 IGNORE = -100
 CHUNK_BYTES = 256 * 2**20
+SMALL_CHUNK_BYTES = 32 * 2**20
+"""Of logits that are read once and dropped: what stays near the cores."""
 
 
 def cross_entropy(
@@ -43,6 +45,30 @@ def token_nats(hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size
             for hidden, target in _chunks(hidden_NC, targets_N, head_VC.shape[0], CHUNK_BYTES)
         ]
         return torch.cat(parts)
+
+
+def chosen_log_probabilities(
+    hidden_NC: Tensor, head_VC: Tensor, rows_M: Tensor, targets_M: Tensor, vocab_size: int
+) -> tuple[Tensor, Tensor]:
+    """log p of target m at position ``rows_M[m]``, (M,) fp32, and whether no other id is likelier, (M,); no gradients.
+
+    ``rows_M`` ascends; a position may have several targets or none, and the head is computed once for each that has
+    any. ``head_VC`` is in the dtype of the product.
+    """
+    with torch.no_grad():
+        asked_n, place_M = torch.unique(rows_M, return_inverse=True)
+        log_p_M = torch.empty(len(rows_M), dtype=torch.float32, device=hidden_NC.device)
+        likeliest_M = torch.empty(len(rows_M), dtype=torch.bool, device=hidden_NC.device)
+        size, first = max(1, SMALL_CHUNK_BYTES // (4 * head_VC.shape[0])), 0
+        for start in range(0, len(asked_n), size):
+            chunk = hidden_NC[asked_n[start : start + size]].to(head_VC.dtype)
+            log_p_nV = _log_probabilities(chunk, head_VC, vocab_size)
+            last = int(torch.searchsorted(place_M, start + len(chunk)))
+            place, target = place_M[first:last] - start, targets_M[first:last]
+            log_p_M[first:last] = log_p_nV[place, target]
+            likeliest_M[first:last] = log_p_nV.argmax(-1)[place] == target
+            first = last
+        return log_p_M, likeliest_M
 
 
 def _chunks(hidden_NC: Tensor, targets_N: Tensor, rows: int, chunk_bytes: int) -> list[tuple[Tensor, Tensor]]:

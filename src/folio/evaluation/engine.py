@@ -1,0 +1,217 @@
+"""Log-likelihoods of continuations, as fast as the arithmetic allows.
+
+A context is computed once and shared by its continuations; trees of about one size go through the model together with
+nothing padded but attention; the output head sees only positions whose next id is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from folio.model.branches import Branches
+from folio.model.gpt import GPT
+from folio.model.loss import chosen_log_probabilities
+
+Float64s = NDArray[np.float64]
+
+PASS_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 8192}
+"""Slots of one forward pass, by kind of device; the longest tree alone may have more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Continuations to be scored after one context, in ids; neither it nor any of them is empty."""
+
+    context: Sequence[int]
+    continuations: tuple[Sequence[int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Of one continuation: summed natural log-probability, its length in ids, whether each id was the likeliest.
+
+    ``cut`` counts the ids at the start of the context that the model did not see, since the whole is longer than its
+    own context.
+    """
+
+    log_likelihood: float
+    tokens: int
+    greedy: bool
+    cut: int = 0
+
+    @classmethod
+    def of(cls, pieces: Sequence[_Piece]) -> Likelihood:
+        values = np.concatenate([piece.values for piece in pieces])
+        return cls(float(values.sum()), len(values), all(piece.likeliest for piece in pieces), pieces[0].cut)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Ids that are scored together, and what is found: their natural log-probabilities, and which were likeliest."""
+
+    ids: Sequence[int]
+    cut: int
+    values: Float64s = field(default_factory=lambda: np.empty(0))
+    likeliest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A context, and the continuations of it that are computed together."""
+
+    context: Sequence[int]
+    pieces: list[_Piece]
+
+    @property
+    def slots(self) -> int:
+        """Tokens to be computed: the last of a continuation is only predicted."""
+        return len(self.context) + sum(len(piece.ids) - 1 for piece in self.pieces)
+
+
+def log_likelihoods(
+    model: GPT,
+    queries: Sequence[Query],
+    *,
+    autocast: AbstractContextManager[object] | None = None,
+    poll: Callable[[], None] = lambda: None,
+    pass_tokens: int = 0,
+) -> list[tuple[Likelihood, ...]]:
+    """A :class:`Likelihood` for every continuation of every query, in the order given.
+
+    What fits into the model's context with its continuation is seen whole; otherwise the context is cut from the left,
+    as lm-evaluation-harness does. A continuation that is longer than the model's context by itself is scored a piece
+    at a time, each id with at least half a context before it. ``poll`` is called between forward passes;
+    ``pass_tokens`` bounds the size of one (0: what suits the device).
+    """
+    scored = _scored(model, queries, autocast, poll, pass_tokens)
+    return [tuple(Likelihood.of(pieces) for pieces in continuations) for continuations in scored]
+
+
+def token_log_probabilities(
+    model: GPT,
+    queries: Sequence[Query],
+    *,
+    autocast: AbstractContextManager[object] | None = None,
+    poll: Callable[[], None] = lambda: None,
+    pass_tokens: int = 0,
+) -> list[tuple[Float64s, ...]]:
+    """Natural log-probabilities of every id of every continuation; see :func:`log_likelihoods`."""
+    scored = _scored(model, queries, autocast, poll, pass_tokens)
+    return [tuple(np.concatenate([piece.values for piece in pieces]) for pieces in query) for query in scored]
+
+
+def _scored(
+    model: GPT,
+    queries: Sequence[Query],
+    autocast: AbstractContextManager[object] | None,
+    poll: Callable[[], None],
+    pass_tokens: int,
+) -> list[list[list[_Piece]]]:
+    """The pieces, one but for those that are too long, of every continuation of every query."""
+    block_size, device = model.config.block_size, model.embed.weight.device
+    most = pass_tokens or PASS_TOKENS[device.type]
+    scored: list[list[list[_Piece]]] = [[[] for _ in query.continuations] for query in queries]
+    trees: list[_Tree] = []
+    for query, pieces in zip(queries, scored, strict=True):
+        trees += _trees(query, pieces, block_size, most)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), autocast or nullcontext():
+            head_VC = _head(model)
+            for together in _passes(trees, most):
+                poll()
+                _score(model, together, head_VC)
+    finally:
+        model.train(was_training)
+    return scored
+
+
+def _head(model: GPT) -> Tensor:
+    """The output head in the dtype of its product."""
+    device = model.embed.weight.device.type
+    return (
+        model.head_weight.to(torch.get_autocast_dtype(device))
+        if torch.is_autocast_enabled(device)
+        else model.head_weight
+    )
+
+
+def _trees(query: Query, pieces: Sequence[list[_Piece]], block_size: int, most: int) -> list[_Tree]:
+    """What is computed for a query: continuations that see the same part of its context share a tree."""
+    assert len(query.context) > 0
+    trees: list[_Tree] = []
+    newest: dict[int, _Tree] = {}  # by cut
+    for continuation, own in zip(query.continuations, pieces, strict=True):
+        assert len(continuation) > 0
+        cut = max(0, len(query.context) + len(continuation) - 1 - block_size)
+        if cut < len(query.context):
+            tree = newest.get(cut)
+            if tree is None or tree.slots + len(continuation) > max(most, block_size):
+                tree = newest[cut] = _Tree(query.context[cut:], [])
+                trees.append(tree)
+            own.append(_Piece(continuation, cut))
+            tree.pieces.append(own[-1])
+        else:
+            for context, ids in _windows(query.context, continuation, block_size):
+                own.append(_Piece(ids, len(query.context) - len(context)))
+                trees.append(_Tree(context, [own[-1]]))
+    return trees
+
+
+def _windows(
+    context: Sequence[int], continuation: Sequence[int], block_size: int
+) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Pieces of a continuation that is too long to be seen at once, each with what is seen before it."""
+    ids, step = [*context, *continuation], max(1, block_size // 2)
+    for start in range(len(context), len(ids), step):
+        seen = min(start, max(1, block_size - step))
+        yield ids[start - seen : start], ids[start : start + step]
+
+
+def _passes(trees: Sequence[_Tree], pass_tokens: int) -> Iterator[list[_Tree]]:
+    """Trees of about one size together, the largest first: what does not fit into memory shows at once."""
+    together: list[_Tree] = []
+    for tree in sorted(trees, key=lambda tree: -tree.slots):
+        if together and (len(together) + 1) * together[0].slots > pass_tokens:
+            yield together
+            together = []
+        together.append(tree)
+    if together:
+        yield together
+
+
+def _score(model: GPT, trees: Sequence[_Tree], head_VC: Tensor) -> None:
+    """One forward pass, which fills in the trees' pieces."""
+    ids: list[int] = []
+    rows: list[int] = []  # after which token of the pass each target stands
+    targets: list[int] = []
+    for tree in trees:
+        ids += tree.context
+        root = len(ids) - 1
+        for piece in tree.pieces:
+            rows += [root, *range(len(ids), len(ids) + len(piece.ids) - 1)]
+            targets += piece.ids
+            ids += piece.ids[:-1]
+    device = model.embed.weight.device
+    lengths = [[len(piece.ids) - 1 for piece in tree.pieces] for tree in trees]
+    branches = Branches(model.config, [len(tree.context) for tree in trees], lengths, device=device)
+    hidden_NC = model.hidden(torch.tensor([ids], device=device), branches)[0]
+    rows_M, order_M = torch.tensor(rows).sort(stable=True)
+    log_p_M, likeliest_M = chosen_log_probabilities(
+        hidden_NC, head_VC, rows_M.to(device), torch.tensor(targets)[order_M].to(device), model.config.vocab_size
+    )
+    values, hits = np.empty(len(rows)), np.empty(len(rows), dtype=bool)
+    values[order_M.numpy()], hits[order_M.numpy()] = log_p_M.cpu().double().numpy(), likeliest_M.cpu().numpy()
+    start = 0
+    for piece in (piece for tree in trees for piece in tree.pieces):
+        stop = start + len(piece.ids)
+        piece.values, piece.likeliest = values[start:stop], bool(hits[start:stop].all())
+        start = stop
