@@ -43,14 +43,19 @@ class Tokenizer(ABC):
         self._ids: dict[str, int] = spec["model"]["vocab"] | {token.content: token.id for token in self._added}
         self.vocab_size: int = max(self._ids.values()) + 1
         """Rows an embedding needs: the highest id, added tokens included, and one."""
-        eos = settings.get("eos_token", END_OF_TEXT)
-        self.eot_id: int | None = self._ids.get(eos["content"] if isinstance(eos, dict) else eos)
+        self.eot_id = self._id_named("eos_token", END_OF_TEXT)
         """The id of the token that ends a text (and stands before each document in shards), if there is one."""
+        self.bos_id = self._id_named("bos_token", None)
+        """The id of the token that ``tokenizer_config.json`` names as a text's first, if it names one."""
         self.dtype = np.dtype(np.uint16 if self.vocab_size <= 65_536 else np.uint32)
         """The smallest type that holds every id, as in shards."""
         self._tokens: dict[int, str] = {id: token for token, id in self._ids.items()}
         self._ordinary = splitter(token for token in self._added if not token.special)
         self._special = splitter(self._added)
+
+    def _id_named(self, setting: str, otherwise: str | None) -> int | None:
+        token: Any = self._settings.get(setting, otherwise)
+        return self._ids.get(token["content"] if isinstance(token, dict) else token)
 
     @cached_property
     def backend(self) -> tokenizers.Tokenizer:
@@ -106,6 +111,10 @@ class Tokenizer(ABC):
         if self._ordinary is None:
             return self._encode_plain_array(text)
         return np.array(self.encode(text), dtype=self.dtype)
+
+    def unknown_bytes(self, text: str) -> int:
+        """UTF-8 bytes of ``text`` that no id stands for: those of unknown words, the same ``<unk>`` each."""
+        return 0
 
     @abstractmethod
     def _encode_plain(self, text: str) -> list[int]:

@@ -61,6 +61,9 @@ class WordTokenizer(Tokenizer):
         ids, unknown = self._ids, self.unk_id
         return [ids.get(word, unknown) for word in words_of(text)]
 
+    def unknown_bytes(self, text: str) -> int:
+        return sum(len(well_formed(word).encode()) for word in words_of(text) if word not in self._ids)
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         ids = as_ids(ids)
         for id in ids:
