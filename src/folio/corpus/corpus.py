@@ -152,8 +152,8 @@ def open_corpus(config: CorpusConfig) -> Corpus:
         )
     assert config.name is not None
     row = row_of(config.name)
-    if row.kind == "vocabulary":
-        raise ConfigError(f"'{config.name}' is a vocabulary, not a text", "Corpora are: shakespeare, tinyshakespeare.")
+    if row.kind in ("vocabulary", "benchmark"):
+        raise ConfigError(f"'{config.name}' is a {row.kind}, not a text", "Corpora are: shakespeare, tinyshakespeare.")
     folder = fetch(config.name, from_file=config.from_file)
     paths = [folder / file.name for file in row.files]
     sources = {file.name: file.sha256 for file in row.files}

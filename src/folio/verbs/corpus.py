@@ -22,7 +22,7 @@ class GetOptions(Table):
     """What to fetch, and from where."""
 
     name: Positional[str]
-    """shakespeare, tinyshakespeare, or gpt2 (the vocabulary)."""
+    """shakespeare, tinyshakespeare, gpt2 (the vocabulary), hellaswag (the benchmark), or hellaswag-train."""
     from_file: Path | None = None
     """The data as a file you have already; its checksum is verified, and no other mirror is asked."""
 
@@ -61,11 +61,16 @@ def get(options: GetOptions, terminal: Terminal) -> Outcome:
         file.name: {"bytes": (fetched.folder / file.name).stat().st_size, "sha256": file.sha256} for file in row.files
     }
     data: dict[str, Any] = {"name": options.name, "licence": row.licence, "mirror": fetched.mirror, "files": files}
-    if row.kind == "vocabulary":
+    if row.kind in ("vocabulary", "benchmark"):
         terminal.table(
             ("file", "bytes", "sha256"), [(name, file["bytes"], file["sha256"]) for name, file in files.items()]
         )
-        return Outcome(data, wrote=(fetched.folder,), next=("folio tokenizer get gpt2 --to data/gpt2",))
+        use = (
+            "folio evaluate MODEL --tasks hellaswag"
+            if row.kind == "benchmark"
+            else "folio tokenizer get gpt2 --to data/gpt2"
+        )
+        return Outcome(data, wrote=(fetched.folder,), next=(use,))
     corpus = open_corpus(CorpusConfig(name=options.name))
     data |= {"fingerprint": corpus.fingerprint, "splits": _splits(corpus)}
     columns = ("split", "documents", "characters")

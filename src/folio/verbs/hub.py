@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from folio.corpus.hub import answers
 from folio.errors import ArtifactError, Unreachable, UserError, require
 from folio.model.find import find_model
 
@@ -33,7 +32,7 @@ def download(name: str) -> Path:
     hub = require("huggingface_hub", "hf")
     constants = require("huggingface_hub.constants", "hf")
     errors = require("huggingface_hub.errors", "hf")
-    offline = constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT)
+    offline = constants.HF_HUB_OFFLINE or not answers(constants.ENDPOINT, TIMEOUT_S)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=FILES, local_files_only=offline))
     except errors.LocalEntryNotFoundError:
@@ -45,18 +44,6 @@ def download(name: str) -> Path:
         ) from None
     except errors.HfHubHTTPError as error:
         raise Unreachable(f"the hub refused '{name}': {str(error).splitlines()[0]}", "Try again later.") from None
-
-
-def _answers(endpoint: str) -> bool:
-    """Whether the hub answers within seconds (its own client would try again for most of a minute)."""
-    request = urllib.request.Request(endpoint, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=TIMEOUT_S).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def _unreachable(name: str) -> UserError:
