@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from made_up_evaluations import choices, write
 
 from folio.errors import UserError
 from folio.training.metrics import MetricsLog
@@ -56,3 +57,17 @@ def test_no_run_at_all_is_the_users_to_mend() -> None:
 def test_the_verb_has_one_action_with_examples() -> None:
     assert list(ACTIONS) == [""]
     assert all(example.startswith("folio report ") for example in ACTIONS[""].examples)
+
+
+def test_an_evaluation_gives_its_page_and_its_scores_with_intervals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "eval", choices([1] * 30 + [0] * 70), model="runs/a")
+    outcome = report(ReportOptions(runs=(folder,)), Terminal())
+    assert outcome.wrote == (folder / "report.html",)
+    printed = capsys.readouterr().out
+    assert "0.2189" in printed, "the low end of Wilson's interval"
+    (score,) = outcome.data["scores"]["quiz.plain"]
+    assert (score["value"], score["n"], outcome.data["model"]) == (0.3, 100, "runs/a")
+    with pytest.raises(UserError, match="folio compare"):
+        report(ReportOptions(runs=(folder, make_run(tmp_path / "run"))), Terminal(quiet=True))

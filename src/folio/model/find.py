@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from folio.artifacts import CHECKPOINT, MANIFEST, MODEL_PART, Manifest, read_manifest
+from folio.artifacts import CHECKPOINT, MANIFEST, MODEL_PART, read_manifest
 from folio.errors import ArtifactError
 
+JUDGED_KEY = "judged"
+"""Key of a checkpoint's manifest config: the number that decides which is best, lower is better; null if unknown."""
 LOSS_KEY = "nats_per_token"
-"""Key of a checkpoint's manifest config: its validation loss, in nats per token."""
+"""Its validation loss in nats per token: what decides where there is no other."""
 
 
 def find_model(path: str | Path) -> Path:
     """The model folder that ``path`` means.
 
-    A model folder is itself; a checkpoint, its ``model/``; a run, the kept checkpoint of lowest validation loss, or
+    A model folder is itself; a checkpoint, its ``model/``; a run, the kept checkpoint that was judged best, or
     the newest one if none was validated. :class:`ArtifactError` if it is none of these, or a run in which a damaged
     manifest hides which checkpoint is the best.
     """
@@ -35,9 +38,9 @@ def find_model(path: str | Path) -> Path:
 
 
 def best_index(losses: Sequence[float | None]) -> int | None:
-    """Which of a run's checkpoints, oldest first, is best: the lowest finite loss, the later of equal ones.
+    """Which of a run's checkpoints, oldest first, is best: the lowest finite number, the later of equal ones.
 
-    The last one if none has such a loss; None if there are none.
+    The last one if none has such a number; None if there are none.
     """
     measured = [(loss, -index) for index, loss in enumerate(losses) if loss is not None and math.isfinite(loss)]
     return -min(measured)[1] if measured else len(losses) - 1 if losses else None
@@ -55,11 +58,11 @@ def other_checkpoints(run: str | Path, chosen: Path) -> str:
 
 
 def _best(run: Path) -> Path:
-    """The checkpoint of ``run`` with the lowest validation loss, else the newest; none may be damaged."""
+    """The checkpoint of ``run`` that was judged best, else the newest; none may be damaged."""
     sound: list[tuple[Path, float | None]] = []
     for folder in sorted((run / "checkpoints").glob("step-*")):
         try:
-            sound.append((folder, _loss(read_manifest(folder, CHECKPOINT))))
+            sound.append((folder, judged_of(read_manifest(folder, CHECKPOINT).config)))
         except ArtifactError as error:
             if folder.exists():  # a run that is going on may just have cleared it away
                 raise ArtifactError(
@@ -71,6 +74,7 @@ def _best(run: Path) -> Path:
     return sound[index][0]
 
 
-def _loss(manifest: Manifest) -> float | None:
-    value = manifest.config.get(LOSS_KEY)
+def judged_of(facts: Mapping[str, Any]) -> float | None:
+    """The number in a checkpoint's ``facts`` by which it is compared with others of its run."""
+    value = facts.get(JUDGED_KEY, facts.get(LOSS_KEY))
     return float(value) if isinstance(value, int | float) else None

@@ -11,7 +11,7 @@ import torch
 
 from folio.artifacts import CHECKPOINT, Manifest, read_manifest, verify
 from folio.errors import ArtifactError
-from folio.model.find import best_index
+from folio.model.find import best_index, judged_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Checkpoint:
     path: Path
     step: int
     nats_per_token: float | None = None
+    judged: float | None = None
+    """What decides which is best, lower is better; None where it was not measured."""
     elapsed_s: float = 0.0
     unprobed: bool = False
     """Whether the run was stopped amid what was due after this step."""
@@ -29,7 +31,12 @@ class Checkpoint:
     def of(cls, path: Path, manifest: Manifest) -> Checkpoint:
         facts = manifest.config
         return cls(
-            path, facts["step"], facts.get("nats_per_token"), facts.get("elapsed_s", 0.0), facts.get("unprobed", False)
+            path,
+            facts["step"],
+            facts.get("nats_per_token"),
+            judged_of(facts),
+            facts.get("elapsed_s", 0.0),
+            facts.get("unprobed", False),
         )
 
     @property
@@ -50,8 +57,8 @@ def list_checkpoints(run: Path) -> list[Checkpoint]:
 
 
 def best_checkpoint(checkpoints: list[Checkpoint]) -> Checkpoint | None:
-    """The one with the lowest validation loss; the newest if none was validated; None if there are none."""
-    index = best_index([checkpoint.nats_per_token for checkpoint in checkpoints])
+    """The one judged best, by validation loss unless the run says otherwise; the newest if none was; None of none."""
+    index = best_index([checkpoint.judged for checkpoint in checkpoints])
     return None if index is None else checkpoints[index]
 
 

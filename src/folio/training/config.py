@@ -106,9 +106,12 @@ class TrainConfig(Table):
     checkpoint_async: bool = False
     """Write checkpoints beside training instead of waiting for the disk; holds a second copy of the state in memory."""
     save_best: bool = True
-    """Save a checkpoint whenever the validation loss is the lowest so far."""
+    """Save a checkpoint whenever it is the best so far."""
+    best_by: str = "loss"
+    """What makes a checkpoint the best: the validation loss, or a score that [evaluation] measures while training, such
+    as hellaswag.completion.acc_norm."""
     keep_last: int = Field(default=1, ge=1)
-    """How many of the newest checkpoints to keep; the best by validation loss is always kept besides."""
+    """How many of the newest checkpoints to keep; the best is always kept besides."""
     keep_every: int = Field(default=0, ge=0)
     """Checkpoints at multiples of this many steps are kept for good; 0 keeps none so."""
     track: tuple[Literal["tensorboard", "wandb"], ...] = ()

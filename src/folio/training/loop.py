@@ -23,7 +23,7 @@ class Probe:
     """Something to measure every so many steps (0: after the last only).
 
     ``run`` gets the step and a function to call now and then, which does not return once the run is to stop. It gives a
-    metrics line; the lowest ``nats_per_token`` of a line of kind "validation" decides which checkpoint is best.
+    metrics line; the scores in a line of kind "evaluation" are kept with the checkpoint.
     """
 
     every: int
@@ -33,11 +33,17 @@ class Probe:
         return step == last or bool(self.every and step % self.every == 0)
 
 
+def validation_loss(line: Line) -> float | None:
+    """What makes a checkpoint the best unless something else is asked for: its loss on the validation split."""
+    return line["nats_per_token"] if line["kind"] == "validation" else None
+
+
 @dataclass
 class Hooks:
     """What the loop calls: ``log`` for a line of metrics, ``save`` for a checkpoint with facts, ``on_step`` to show.
 
-    ``settle`` waits until what ``save`` began is on the disk: before the loop says that it is.
+    ``settle`` waits until what ``save`` began is on the disk: before the loop says that it is. ``judge`` gives a number
+    for those lines of probes that decide which checkpoint is best; the lowest is.
 
     On several ranks each calls its own; whoever is handed in decides which of them write.
     """
@@ -47,6 +53,7 @@ class Hooks:
     probes: Sequence[Probe] = ()
     on_step: Callable[[Line], None] = lambda line: None
     settle: Callable[[], None] = lambda: None
+    judge: Callable[[Line], float | None] = validation_loss
 
 
 @dataclass
@@ -146,9 +153,9 @@ class _Sitting:
         except _StopNow:
             self.facts = {"unprobed": True}
             self.leave()
-        loss = self.facts.get("nats_per_token", math.inf)
-        improved = loss < self.pace.best
-        self.pace.best = min(self.pace.best, loss)
+        judged = self.facts.get("judged", math.inf)
+        improved = judged < self.pace.best
+        self.pace.best = min(self.pace.best, judged)
         on_time = bool(config.checkpoint_every and step % config.checkpoint_every == 0)
         if on_time or step == config.steps or (improved and config.save_best):
             self.save()
@@ -163,7 +170,11 @@ class _Sitting:
             if not math.isfinite(line["nats_per_token"]):
                 problem = f"the validation loss became {line['nats_per_token']} at step {self.state.step}"
                 raise Diverged(problem, REMEDY)
-            self.facts = {key: line[key] for key in ("nats_per_token", "bits_per_byte", "tokens") if key in line}
+            self.facts |= {key: line[key] for key in ("nats_per_token", "bits_per_byte", "tokens") if key in line}
+        if line["kind"] == "evaluation":
+            self.facts["scores"] = {**self.facts.get("scores", {}), line["name"]: line["scores"]}
+        if (judged := self.hooks.judge(line)) is not None:
+            self.facts["judged"] = judged
 
     def poll(self) -> None:
         if self.state.runtime.ranks.sum([self.stop.made])[0]:
@@ -177,9 +188,8 @@ class _Sitting:
         if self.saved != self.state.step:
             if not self.sound and not self.state.is_finite():
                 raise Diverged(f"the weights are no longer numbers at step {self.state.step}", REMEDY)
-            self.hooks.save(
-                self.state, {**self.facts, "tokens_seen": self.tokens_seen, "elapsed_s": self.pace.elapsed_s}
-            )
+            known = {"judged": None, **self.facts, "tokens_seen": self.tokens_seen, "elapsed_s": self.pace.elapsed_s}
+            self.hooks.save(self.state, known)
             self.saved = self.state.step
             self.pace.lap()
 

@@ -17,6 +17,7 @@ from folio import artifacts
 from folio.artifacts import CHECKPOINT, new_folder, write_manifest
 from folio.errors import ArtifactError, UserError
 from folio.model.build import allocate
+from folio.model.find import judged_of
 from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
@@ -123,7 +124,8 @@ class Saver:
             ranks.attempt(stack.close)  # synced, and renamed into place
         ranks.attempt(lambda: self._clear() if first else None)
         facts = snapshot.facts
-        return Checkpoint(path, snapshot.step, facts.get("nats_per_token"), facts.get("elapsed_s", 0.0))
+        loss, elapsed_s = facts.get("nats_per_token"), facts.get("elapsed_s", 0.0)
+        return Checkpoint(path, snapshot.step, loss, judged_of(facts), elapsed_s)
 
     def _open(self, path: Path, stack: ExitStack) -> Path:
         if not (self.run / "config.json").exists():  # a mount that is gone must not be written under

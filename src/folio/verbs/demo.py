@@ -47,13 +47,14 @@ def demo(options: DemoOptions, terminal: Terminal) -> Outcome:
     recipe = steps_for(recipe, prepared, 60 * options.minutes, terminal)
     trained = start(recipe, run, PRESET, terminal, prepared)
     terminal.print()
-    scored = evaluate(EvaluateOptions(model=str(run), precision="auto"), terminal)
+    scored = evaluate(EvaluateOptions(models=(str(run),), precision="auto", to=run / "evaluation"), terminal)
     passages = [passage(run, prompt, terminal) for prompt in PROMPTS]
     seconds = time.perf_counter() - begun
-    loss = scored.data["loss"]
-    terminal.print(f"held-out   {loss['bits_per_byte']:.4f} bits/byte on plays it never saw")
+    scores = scored.data["evaluations"][0]["measurements"]["loss"]["scores"]
+    bits = next(score["value"] for score in scores if score["metric"] == "bits_per_byte")
+    terminal.print(f"held-out   {bits:.4f} bits/byte on plays it never saw")
     terminal.print(f"time       {int(seconds // 60)}:{int(seconds % 60):02d} in all")
-    data = {**trained.data, "evaluation": loss, "passages": passages, "seconds": seconds}
+    data = {**trained.data, "evaluation": scores, "passages": passages, "seconds": seconds}
     return Outcome(
         data,
         trained.wrote,

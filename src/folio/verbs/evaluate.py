@@ -1,31 +1,50 @@
-"""``folio evaluate``: the loss of a model on held-out text, in units that compare."""
+"""``folio evaluate``: measure models on held-out text and benchmarks, every score with its convention and interval."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from pydantic import Field
 
-from folio.config import Table, build
-from folio.errors import ArtifactError, ConfigError, UserError
+from folio.config import Table
+from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
+from folio.verbs.evaluate_contamination import ACTION as CONTAMINATION
+from folio.verbs.evaluate_oracle import ACTION as ORACLE
+from folio.verbs.evaluate_tasks import ACTION as TASKS
 
 if TYPE_CHECKING:
-    from folio.shards import TokenStream
-    from folio.tokenizer import Tokenizer
+    from folio.evaluation.results import Evaluation, Measurement
+    from folio.runtime import Runtime
+    from folio.verbs.evaluate_tasks import Benchmark
 
 
 class EvaluateOptions(Table):
     """What to measure, on what."""
 
-    model: tyro.conf.Positional[str]
-    """A run, a checkpoint, any Hugging Face-style folder, or a hub id."""
-    tasks: tuple[Literal["loss"], ...] = Field(default=("loss",), min_length=1)
-    """What to measure."""
+    models: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Runs, checkpoints, Hugging Face-style folders or hub ids; several are measured on the same text and items."""
+    tasks: tuple[str, ...] = Field(default=("loss",), min_length=1)
+    """loss, a benchmark that comes with Folio (folio evaluate tasks), or the path of a description of your own."""
+    convention: tuple[str, ...] = ()
+    """Of a benchmark: completion, harness, ... Empty: each that it has."""
+    num_fewshot: int | None = Field(default=None, ge=0)
+    """Examples before each item. Empty: none, or with --harness what the task says."""
+    data: tuple[str, ...] = ()
+    """A benchmark's file, as FILE or TASK=FILE. Empty: fetched by name, once."""
+    shots_from: Path | None = None
+    """The file that few-shot examples are drawn from. Empty: the benchmark's own training file."""
+    limit: int | None = Field(default=None, ge=1)
+    """Score only the first this many items of a benchmark."""
+    harness: tuple[str, ...] = ()
+    """Tasks of lm-evaluation-harness, run by it on this model; instead of --tasks."""
+    include_path: Path | None = None
+    """With --harness: a folder with task files of your own."""
     text: str | None = None
-    """Own text to score: a file, folder or glob, all of it. Empty: the held-out split of the run's own corpus."""
+    """Own text for the loss: a file, folder or glob, all of it. Empty: the held-out split of the run's own corpus."""
     corpus: str | None = None
     """A named corpus, whose held-out split is scored."""
     shards: Path | None = None
@@ -33,7 +52,17 @@ class EvaluateOptions(Table):
     split: Literal["train", "val"] = "val"
     """Which split of a corpus or of shards."""
     max_tokens: int = Field(default=0, ge=0)
-    """Score only the first this many tokens, in whole blocks; 0 scores all."""
+    """Score only the first this many tokens of text; 0 scores all."""
+    window: Literal["blocks", "sliding"] = "blocks"
+    """How text longer than the context is read: as in training, or with a context that moves along each document."""
+    stride: int | None = Field(default=None, ge=1)
+    """Targets by which a sliding window moves. Empty: half the context."""
+    per_token: bool = False
+    """Keep the ids and nats of every single token of text."""
+    to: Path | None = None
+    """The folder to write. Empty: a new one under evaluations/. With several models, one in it for each."""
+    parquet: bool = False
+    """Write the items as parquet too."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
@@ -41,86 +70,143 @@ class EvaluateOptions(Table):
 
 
 def evaluate(options: EvaluateOptions, terminal: Terminal) -> Outcome:
-    """Score a model and print nats/token, perplexity and bits/byte with their standard error."""
-    from folio.evaluation.loss import loss_on
-    from folio.runtime import make_runtime
-    from folio.verbs.library import load
+    """Score models, print every score with its interval, and keep the items behind them."""
+    evaluations = evaluate_models(options.models, options, terminal)
+    rows = [
+        (one.model, score.task, score.convention, score.metric, score.value, _interval(score), score.n, score.unit)
+        for one in evaluations
+        for measurement in one.measurements.values()
+        for score in measurement.scores
+    ]
+    columns = ("model", "task", "convention", "metric", "value", "95 % interval", "n", "of")
+    alone = len(evaluations) == 1
+    terminal.table(columns[alone:], [row[alone:] for row in rows], title=evaluations[0].model if alone else None)
+    for one in evaluations:
+        for measurement in one.measurements.values():
+            for line in _remarks(measurement):
+                terminal.print(f"{'' if alone else one.model + ', '}{measurement.name}: {line}", style="dim")
+    data = {"evaluations": [_answer(one) for one in evaluations]}
+    paths = tuple(one.path for one in evaluations)
+    first = options.models[0]
+    following = f"folio compare {' '.join(map(str, paths))}" if len(paths) > 1 else f"folio generate {first}"
+    return Outcome(data, paths, next=(following,))
 
+
+def evaluate_models(models: Sequence[str], options: EvaluateOptions, terminal: Terminal) -> list[Evaluation]:
+    """One evaluation folder for each of ``models``, all on the same text and items.
+
+    What cannot be measured fails before the first model is: unknown tasks, missing files, damaged records.
+    """
+    from folio.artifacts import refuse_occupied
+    from folio.evaluation.results import KIND, read_evaluation
+    from folio.runtime import make_runtime
+    from folio.verbs.evaluate_tasks import benchmarks_of
+
+    if not models:
+        raise ConfigError("no model was named", "Name a run, a checkpoint, a model folder or a hub id.")
     if sum(source is not None for source in (options.text, options.corpus, options.shards)) > 1:
         raise ConfigError("--text, --corpus and --shards are three ways to say one thing", "Give one of them.")
+    folders = _folders(models, options)
+    for folder in folders:
+        refuse_occupied(folder, allowed_kind=KIND)
     runtime = make_runtime(options.device, options.precision)
-    model = load(options.model, device=str(runtime.device))
-    stream, bytes_per_token, name = _material(options, model.tokenizer)
-    score = loss_on(
-        model.gpt,
-        stream,
-        bytes_per_token=bytes_per_token,
-        max_tokens=options.max_tokens,
-        autocast=runtime.autocast(),
-    )
-    bits_error = score.standard_error_nats / score.nats_per_token * score.bits_per_byte
-    terminal.table(
-        ("measure", "value", "standard error"),
-        [
-            ("nats/token", score.nats_per_token, score.standard_error_nats),
-            ("perplexity", score.perplexity, score.perplexity * score.standard_error_nats),
-            ("bits/byte", score.bits_per_byte, bits_error),
-        ],
-        title=f"{options.model} on {name}",
-    )
-    terminal.print(
-        f"n = {score.tokens:,} tokens in {score.blocks:,} {score.convention} of {score.block_size}; "
-        f"{runtime.precision} on {runtime.device}"
-    )
-    data = {"model": options.model, "text": name, "precision": runtime.precision, "loss": score.as_dict()}
-    return Outcome(data, next=(f"folio generate {options.model}",))
+    benchmarks = [] if options.harness else list(benchmarks_of(options))
+    for given, folder in zip(models, folders, strict=True):
+        _evaluate_one(given, folder, benchmarks, options, runtime, terminal)
+    return [read_evaluation(folder) for folder in folders]
 
 
-def _material(options: EvaluateOptions, tokenizer: Tokenizer) -> tuple[TokenStream, float, str]:
-    """The ids to score, the bytes of text behind each, and a name for them."""
-    from folio.corpus import CorpusConfig, open_corpus
-    from folio.evaluation.text import TextStream
-    from folio.shards import open_shards
-    from folio.verbs.prepare import prepare
+def _evaluate_one(
+    given: str,
+    folder: Path,
+    benchmarks: Sequence[Benchmark],
+    options: EvaluateOptions,
+    runtime: Runtime,
+    terminal: Terminal,
+) -> None:
+    from folio.evaluation.results import write_evaluation
+    from folio.verbs.evaluate_harness import run_harness
+    from folio.verbs.evaluate_tasks import LOSS, names_of, score_benchmark
+    from folio.verbs.evaluate_text import score_text, short_name, source_of, training_of
+    from folio.verbs.library import load
 
-    if options.shards is not None:
-        shards = open_shards(options.shards, tokenizer)
-        return shards.split(options.split), shards.bytes_per_token(options.split), f"{options.shards} ({options.split})"
-    if options.text is not None or options.corpus is not None:
-        asked = {"path": options.text} if options.text is not None else {"name": options.corpus}
-        corpus = open_corpus(build(CorpusConfig, asked))
-        split = None if options.text is not None else options.split
-        stream = TextStream(corpus.documents(split), tokenizer)
-        return stream, stream.text_bytes / len(stream), f"{corpus.name}" + (f" ({split})" if split else "")
-    prepared = prepare(_recipe_of_run(Path(options.model)), Terminal(quiet=True))
-    if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
-        raise ArtifactError(
-            "the run's corpus now yields another tokenizer than the model's", "Say what to score: --text or --corpus."
+    model = load(given, device=str(runtime.device))
+    measurements: list[Measurement] = []
+    if options.harness:
+        measurements += run_harness(model, options, terminal, runtime)
+    elif LOSS in names_of(options):
+        measurements.append(score_text(given, model, options, runtime, terminal))
+    measurements += [score_benchmark(model, benchmark, options, runtime, terminal) for benchmark in benchmarks]
+    config = {
+        "model": short_name(given) if Path(given).is_absolute() else given,
+        "trained": training_of(given),
+        "tokenizer": model.tokenizer.fingerprint,
+        "precision": runtime.precision,
+        "options": options.model_dump(mode="json", exclude={"models", "to"}, exclude_defaults=True),
+    }
+    write_evaluation(
+        folder, measurements, config, parents=source_of(model), parquet=options.parquet, device=str(runtime.device)
+    )
+
+
+def _folders(models: Sequence[str], options: EvaluateOptions) -> list[Path]:
+    from folio.verbs.evaluate_text import short_name
+    from folio.verbs.train import fresh_folder
+
+    names = [short_name(model) for model in models]
+    names = [name if names.count(name) == 1 else f"{name}-{index + 1}" for index, name in enumerate(names)]
+    if options.to is not None:
+        return [options.to] if len(models) == 1 else [options.to / name for name in names]
+    what = "-".join(Path(task).stem for given in options.harness or options.tasks for task in given.split(","))
+    if len(models) == 1:
+        return [fresh_folder(Path("evaluations") / f"{names[0]}-{what}")]
+    home = fresh_folder(Path("evaluations") / what)
+    return [home / name for name in names]
+
+
+def _interval(score: Any) -> str:
+    from folio.verbs.action import cell_text
+
+    return f"{cell_text(score.low)} to {cell_text(score.high)}"
+
+
+def _remarks(measurement: Measurement) -> Iterator[str]:
+    """What a reader of the scores has to know besides."""
+    facts = measurement.facts
+    if facts.get("left_out"):
+        yield f"{facts['left_out']:,} items left out: they hold what the vocabulary does not"
+    if facts.get("cut"):
+        yield f"{facts['cut']:,} items longer than the context: the start of theirs was cut"
+    if facts.get("unknown_bytes"):
+        yield (
+            f"{facts['unknown_bytes'] / facts['bytes']:.1%} of the text's bytes are in words outside the vocabulary: "
+            "bits_per_byte counts <unk> for them, bits_per_byte_spelled their bytes too, which compares"
         )
-    shards = prepared.shards
-    return shards.split(options.split), shards.bytes_per_token(options.split), f"its own {options.split} split"
+    if facts.get("items_per_s"):
+        yield f"{facts['items_per_s']:,.1f} items/s"
 
 
-def _recipe_of_run(model: Path) -> Any:
-    """The recipe of the run that ``model`` is, or lies in."""
-    from folio.verbs.recipe import Recipe
-    from folio.verbs.train import saved_recipe
-
-    for folder in (model, *model.parents):
-        path = folder / "config.json"
-        if (folder / "metrics.jsonl").is_file() and path.is_file():
-            return build(Recipe, saved_recipe(folder), source=f"'{path}'")
-    raise UserError(
-        f"'{model}' is not in a run, so there is no held-out text that goes with it",
-        "Say what to score: --text FILE, --corpus NAME or --shards FOLDER.",
-    )
+def _answer(evaluation: Evaluation) -> dict[str, Any]:
+    scores = {
+        name: {"scores": [score.as_dict() for score in measurement.scores], "facts": dict(measurement.facts)}
+        for name, measurement in evaluation.measurements.items()
+    }
+    return {"model": evaluation.model, "evaluation": str(evaluation.path), "measurements": scores}
 
 
 ACTIONS = {
     "": Action(
         EvaluateOptions,
         evaluate,
-        "Measure the loss of a model on held-out text.",
-        examples=("folio evaluate runs/shakespeare", "folio evaluate MODEL --text my.txt --json"),
-    )
+        "Measure models on held-out text and benchmarks.",
+        examples=(
+            "folio evaluate runs/shakespeare",
+            "folio evaluate MODEL --tasks loss,hellaswag --text my.txt --limit 1000",
+            "folio evaluate A B --text my.txt --window sliding --json",
+            "folio evaluate MODEL --harness lambada_openai,piqa --num-fewshot 0",
+        ),
+    ),
+    "tasks": TASKS,
+    "oracle": ORACLE,
+    "contamination": CONTAMINATION,
 }

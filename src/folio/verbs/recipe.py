@@ -7,6 +7,7 @@ from pathlib import Path
 from folio.config import Table, build, read_recipe, recipe_path
 from folio.corpus.config import CorpusConfig
 from folio.errors import ConfigError
+from folio.evaluation.config import EvaluationConfig
 from folio.generation.config import GenerationConfig
 from folio.model.config import GPTConfig
 from folio.shards.config import ShardsConfig
@@ -37,6 +38,8 @@ class Recipe(Table):
     """The shape of the model; its vocabulary is the tokenizer's."""
     train: TrainConfig = TrainConfig()
     """The training run."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What is measured while training, besides the validation loss."""
     generation: GenerationConfig = GenerationConfig()
     """How samples are drawn while training."""
 

@@ -1,4 +1,4 @@
-"""``folio report RUN...``: one page that shows a run, or compares several."""
+"""``folio report RUN...``: one page that shows a run or an evaluation, or compares several runs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,30 @@ class ReportOptions(Table):
     """What to report on, and where to write the page."""
 
     runs: Positional[tuple[Path, ...]]
-    """The run folders that training wrote; several are compared on one page."""
+    """The run folders that training wrote, several of which are compared on one page; or one evaluation folder."""
 
     to: Path | None = None
-    """Where to write the page: report.html within a single run, comparison.html here for several."""
+    """Where to write the page: report.html within a single folder, comparison.html here for several."""
 
 
 def report(options: ReportOptions, terminal: Terminal) -> Outcome:
     """Write the page and print the scores. :class:`UserError` if no run is named or a folder is none."""
     from folio.errors import UserError
+    from folio.evaluation.results import is_evaluation
     from folio.reports.compare import compare_report
     from folio.reports.records import read_run
     from folio.reports.run import run_report
 
     if not options.runs:
         raise UserError("no run was named", "Name the folder that training wrote: folio report RUN")
+    evaluations = [path for path in options.runs if is_evaluation(path)]
+    if evaluations and len(options.runs) > 1:
+        raise UserError(
+            f"'{evaluations[0]}' is an evaluation, and a report shows one of those at a time",
+            "Compare evaluations item by item: folio compare A B",
+        )
+    if evaluations:
+        return _report_evaluation(evaluations[0], options.to, terminal)
     if len(options.runs) == 1:
         page = run_report(options.runs[0], options.to)
     else:
@@ -42,6 +51,18 @@ def report(options: ReportOptions, terminal: Terminal) -> Outcome:
     keys = ("run", "steps", "tokens_seen", "nats_per_token", "standard_error_nats", "bits_per_byte")
     terminal.table(columns, [[score[key] for key in keys] for score in scores])
     return Outcome(data={"runs": scores}, wrote=(page,))
+
+
+def _report_evaluation(path: Path, to: Path | None, terminal: Terminal) -> Outcome:
+    from folio.evaluation.results import read_evaluation
+    from folio.reports.scores import SCORES, evaluation_report, score_rows
+
+    evaluation = read_evaluation(path)
+    page = evaluation_report(evaluation, to)
+    terminal.table(SCORES, score_rows(evaluation), title=evaluation.model)
+    scores = {name: [one.as_dict() for one in found.scores] for name, found in evaluation.measurements.items()}
+    data = {"model": evaluation.model, "evaluation": str(path), "scores": scores}
+    return Outcome(data, wrote=(page,), next=(f"folio compare {path} ANOTHER",))
 
 
 def _scores(record: RunRecord) -> dict[str, object]:
@@ -62,7 +83,11 @@ ACTIONS = {
     "": Action(
         ReportOptions,
         report,
-        "One page that shows a run, or compares several.",
-        examples=("folio report runs/demo", "folio report runs/a runs/b --to comparison.html"),
+        "One page that shows a run or an evaluation, or compares several runs.",
+        examples=(
+            "folio report runs/demo",
+            "folio report runs/a runs/b --to comparison.html",
+            "folio report evaluations/demo",
+        ),
     )
 }

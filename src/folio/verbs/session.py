@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,10 +27,12 @@ from folio.training.plan import BatchPlan, sequences_per_rank, solve_batch, usua
 from folio.training.sinks import require_sinks
 from folio.training.state import TrainingState
 from folio.verbs.prepare import Prepared
+from folio.verbs.probes import Measure, measures_of
 from folio.verbs.recipe import Recipe, model_for_vocabulary
 
-FIXED = ("batch_tokens", "seed", "init")
-"""Keys of [train] that a run keeps for life: the position in the data and the first weights depend on them."""
+FIXED = ("batch_tokens", "seed", "init", "best_by")
+"""Keys of [train] that a run keeps for life: on them depend the position in the data, the first weights, and which
+checkpoint is best."""
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Session:
     pace: Pace
     compiled: str
     peak_origin: str
+    measures: list[Measure] = field(default_factory=list)
+    """What is measured while training besides the validation loss."""
     fits: str = ""
     """What was found about the largest micro-batch, if it was looked for."""
 
@@ -97,6 +101,7 @@ def open_session(
     require_sinks(config.track)
     if config.sample_every:
         prepared.tokenizer.encode(config.sample_prompt)
+    measures = ranks.first_on_each_machine(lambda: measures_of(recipe, prepared.tokenizer, runtime))
     if runtime.device.type == "cuda":
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read when it starts
@@ -121,7 +126,7 @@ def open_session(
     compiled = state.compile()
     peak, origin = runtime.matmul_peak()
     pace = Pace(training_flops(shape), peak)
-    return Session(recipe, prepared, runtime, plan, source, state, pace, compiled, origin, fits)
+    return Session(recipe, prepared, runtime, plan, source, state, pace, compiled, origin, measures, fits)
 
 
 def _most_that_fit(model: GPT, config: TrainConfig, runtime: Runtime, sequences: int, way: str) -> tuple[int, str]:
@@ -189,7 +194,7 @@ def refuse_another_recipe(run: Path, session: Session) -> None:
     now = _description(session, saved["preset"])
     begun, asked = saved["recipe"], now["recipe"]
     changed = [f"model.{key}" for key in asked["model"] if asked["model"][key] != begun["model"].get(key)]
-    changed += [f"train.{key}" for key in FIXED if asked["train"][key] != begun["train"].get(key)]
+    changed += [f"train.{key}" for key in FIXED if asked["train"][key] != begun["train"].get(key, _usual(key))]
     if changed:
         raise ConfigError(
             f"'{run}' was begun with another {' and '.join(changed)}", "Leave the flag out, or start a new run."
@@ -200,6 +205,11 @@ def refuse_another_recipe(run: Path, session: Session) -> None:
                 f"'{run}' was begun with other {what} than its recipe gives now",
                 "Restore the text it was made from, or start a new run.",
             )
+
+
+def _usual(key: str) -> Any:
+    """What a key of [train] was before it was one."""
+    return TrainConfig.model_fields[key].default
 
 
 def continue_run(run: Path, session: Session) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folio.artifacts import write_file
 from folio.errors import Diverged
-from folio.evaluation.loss import loss_on
-from folio.generation.engine import generate
 from folio.training.checkpoint import remove_surplus
-from folio.training.loop import Hooks, Line, Poll, Probe, fit
+from folio.training.loop import Hooks, Line, fit
 from folio.training.metrics import METRICS, MetricsLog, read_metrics
 from folio.training.saving import Contents, Saver
 from folio.training.sinks import open_sinks
 from folio.training.state import TrainingState
 from folio.verbs.action import Terminal
+from folio.verbs.probes import judge_of, probes_of, rewrite_samples
 from folio.verbs.session import Session
-
-SAMPLES = "samples.md"
 
 
 def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bool = False) -> None:
@@ -32,8 +28,9 @@ def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bo
     """
     ranks = session.runtime.ranks
     known = ranks.share(_known(session, run) if ranks.first else None)
-    validation = [line["nats_per_token"] for line in known or () if line["kind"] == "validation"]
-    session.pace.best = min(validation, default=math.inf)
+    judge = judge_of(session.config.best_by)
+    judged = [number for line in known or () if (number := judge(line)) is not None]
+    session.pace.best = min(judged, default=math.inf)
     with ExitStack() as stack:
         record = stack.enter_context(_recorder(session, run, terminal, known)) if ranks.first else _Silent()
         saver = stack.enter_context(_saver(session, run))
@@ -42,7 +39,7 @@ def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bo
             record.sync()
             saver.save(state, facts)
 
-        hooks = Hooks(record.log, save, _probes(session, run), record.show, saver.finish)
+        hooks = Hooks(record.log, save, probes_of(session, run), record.show, saver.finish, judge)
         try:
             fit(session.state, session.source, session.plan, hooks, session.pace, unprobed=unprobed)
         except Diverged as error:
@@ -101,7 +98,7 @@ def _recorder(session: Session, run: Path, terminal: Terminal, known: list[Line]
         if known is not None:
             log.log(kind="event", step=step, event="resumed")
             remove_surplus(run, keep_last=config.keep_last, keep_every=config.keep_every)
-            _rewrite_samples(run, known)
+            rewrite_samples(run, known)
         yield _Recorder(log, sinks, _show(session, bar.update))
 
 
@@ -117,51 +114,6 @@ def _saver(session: Session, run: Path) -> Saver:
     )
 
 
-def _rewrite_samples(run: Path, lines: Iterable[Line]) -> None:
-    """Leave in ``samples.md`` what ``lines`` hold: a resumed run writes the rest again."""
-    samples = [line for line in lines if line["kind"] == "sample"]
-    if samples or (run / SAMPLES).exists():
-        write_file(run / SAMPLES, "".join(map(_sample_section, samples)))
-
-
-def _sample_section(line: Line) -> str:
-    return f"## Step {line['step']:,}\n\n```text\n{line['prompt']}{line['text']}\n```\n\n"
-
-
-def _probes(session: Session, run: Path) -> list[Probe]:
-    config, prepared, state = session.config, session.prepared, session.state
-    drawing = session.recipe.generation
-    if drawing.seed is None:
-        drawing = drawing.model_copy(update={"seed": config.seed})
-
-    def validation(step: int, poll: Poll) -> Line:
-        score = loss_on(
-            state.model,
-            prepared.shards.split("val"),
-            bytes_per_token=prepared.shards.bytes_per_token("val"),
-            max_tokens=config.validation_tokens,
-            autocast=session.runtime.autocast(),
-            ranks=session.runtime.ranks,
-            poll=poll,
-        )
-        return {"kind": "validation", **score.as_dict()}
-
-    def sample(step: int, poll: Poll) -> Line:
-        line = {"kind": "sample", "step": step, "prompt": config.sample_prompt}
-        whole = state.parallel.gathered()
-        if whole is None:
-            return line
-        line["text"] = generate(whole, prepared.tokenizer, [config.sample_prompt], drawing)[0].text
-        with open(run / SAMPLES, "a", encoding="utf-8") as file:
-            file.write(_sample_section(line))
-        return line
-
-    probes = [Probe(config.validate_every, validation)]
-    if config.sample_every:
-        probes.append(Probe(config.sample_every, sample))
-    return probes
-
-
 def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], None]:
     bits = 1 / math.log(2) / session.prepared.shards.bytes_per_token("train")
     smooth: dict[str, float] = {}
@@ -169,6 +121,9 @@ def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], Non
     def show(line: Line) -> None:
         if line["kind"] == "validation":
             update(line["step"], {"val": f"{line['nats_per_token']:.3f} ({line['bits_per_byte']:.3f} bits/byte)"})
+        if line["kind"] == "evaluation":
+            metric, score = list(line["scores"].items())[-1]
+            update(line["step"], {f"{line['name']} {metric}": f"{score['value']:.4g}"})
         if line["kind"] != "train":
             return
         for key in ("nats_per_token", "tokens_per_s", "mfu"):
@@ -196,4 +151,10 @@ def _card(session: Session, facts: Line) -> str:
             f"Held-out loss {facts['nats_per_token']:.4f} nats/token, {facts['bits_per_byte']:.4f} bits/byte "
             f"(disjoint blocks, {scored} of the validation split)."
         )
+    lines += [
+        f"{name}, {score['convention']}: {metric} {score['value']:.4f} "
+        f"(95 % interval {score['low']:.4f} to {score['high']:.4f}, n = {score['n']:,} {score['unit']})."
+        for name, scores in facts.get("scores", {}).items()
+        for metric, score in scores.items()
+    ]
     return "\n\n".join(lines)

@@ -1,0 +1,120 @@
+"""``folio evaluate MODEL --harness TASKS``: tasks of lm-evaluation-harness on a Folio model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from folio.verbs.action import Terminal
+
+if TYPE_CHECKING:
+    from folio.evaluation.harness import Bar, Write
+    from folio.evaluation.results import Measurement
+    from folio.runtime import Runtime
+    from folio.verbs.library import Model
+
+WARNINGS = 5
+"""How many of the harness's warnings are shown."""
+ROUTINE = re.compile("using default (aggregation|higher_is_better)=")
+"""What it warns of for most tasks, though nothing is wrong."""
+
+
+class Asked(Protocol):
+    """The options of ``folio evaluate`` that are read here."""
+
+    @property
+    def harness(self) -> tuple[str, ...]:
+        """Tasks of the harness: names, groups, tags, patterns, or paths of task files; a comma parts two."""
+
+    @property
+    def num_fewshot(self) -> int | None:
+        """Examples before each item; None is what each task says itself, or none."""
+
+    @property
+    def include_path(self) -> Path | None:
+        """A folder with task files of one's own."""
+
+    @property
+    def limit(self) -> int | None:
+        """Only the first so many documents of each task; None is all of them."""
+
+
+def run_harness(
+    model: Model,
+    options: Asked,
+    terminal: Terminal,
+    runtime: Runtime,
+    *,
+    poll: Callable[[], None] = lambda: None,
+) -> list[Measurement]:
+    """Measure ``model`` on the tasks of the harness that ``options`` name; a measurement for each task and each group.
+
+    Prints what the scores do not show: numbers that no items give again, and what the harness warned of.
+    ``poll`` is called between forward passes.
+    """
+    from folio.evaluation.harness import harness_model
+    from folio.evaluation.harness_quiet import quietly
+    from folio.evaluation.harness_run import measure_harness
+    from folio.evaluation.harness_tasks import load_tasks
+
+    with quietly() as (warned, aloud):
+        names = [name.strip() for given in options.harness for name in given.split(",") if name.strip()]
+        tasks = load_tasks(names, options.include_path)
+
+        @contextmanager
+        def progress(description: str, total: int, unit: str) -> Iterator[Bar]:
+            with (
+                redirect_stdout(aloud.out),
+                redirect_stderr(aloud.err),
+                terminal.progress(description, total, unit) as bar,
+            ):
+                yield bar
+
+        lm = harness_model(
+            model.gpt, model.tokenizer, _write(model, runtime), autocast=runtime.autocast, progress=progress, poll=poll
+        )
+        measured = measure_harness(lm, tasks, num_fewshot=options.num_fewshot, limit=options.limit)
+    for measurement in measured:
+        _show_aggregates(measurement, terminal)
+    told = [line for line in warned if not ROUTINE.search(line)]
+    for line in told[:WARNINGS]:
+        terminal.print(f"lm-evaluation-harness: {line}", style="dim")
+    if told[WARNINGS:]:
+        terminal.print(f"lm-evaluation-harness: and {len(told) - WARNINGS} more warnings", style="dim")
+    return measured
+
+
+def _write(model: Model, runtime: Runtime) -> Write:
+    """Answers by the engine of ``folio generate``, with weights in the precision asked for, made when first needed."""
+    from folio.config import build
+    from folio.generation.config import GenerationConfig
+    from folio.generation.engine import generate
+    from folio.verbs.library import Dtype, as_dtype
+
+    dtype: Dtype = runtime.precision if runtime.precision in ("bf16", "fp16") else "fp32"
+    writers: list[Any] = []
+
+    def write(prompts: Sequence[Sequence[int]], settings: Mapping[str, Any]) -> list[list[int]]:
+        if not writers:
+            writers.append(as_dtype(model.gpt, dtype))
+        return [
+            answer.ids for answer in generate(writers[0], model.tokenizer, prompts, build(GenerationConfig, settings))
+        ]
+
+    return write
+
+
+def _show_aggregates(measurement: Measurement, terminal: Terminal) -> None:
+    rows = [
+        (metric, number["value"], number["standard_error"])
+        for metric, number in measurement.facts["aggregates"].items()
+    ]
+    if rows:
+        terminal.table(
+            ("metric", "value", "standard error"),
+            rows,
+            title=f"{measurement.name}: numbers of the whole that its items do not give",
+        )

@@ -1,0 +1,136 @@
+"""The text that a loss is measured on, and the names of what was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folio.artifacts import CHECKPOINT, MODEL_PART, Parent, read_manifest
+from folio.config import build
+from folio.errors import ArtifactError, ConfigError, UserError
+from folio.verbs.action import Terminal
+
+if TYPE_CHECKING:
+    from folio.evaluation.material import Passage
+    from folio.evaluation.results import Measurement
+    from folio.runtime import Runtime
+    from folio.shards import Shards
+    from folio.verbs.evaluate import EvaluateOptions
+    from folio.verbs.library import Model
+
+
+def score_text(given: str, model: Model, options: EvaluateOptions, runtime: Runtime, terminal: Terminal) -> Measurement:
+    """The loss of ``model``, which was ``given`` by that name, on the text that ``options`` name."""
+    from folio.evaluation.likelihood import Windows, measure_loss
+    from folio.evaluation.material import BLOCK_TOKENS, first_tokens
+
+    if options.stride is not None and options.window != "sliding":
+        raise ConfigError("--stride is that of a sliding window", "Add --window sliding, or leave it out.")
+    block_size = model.config.block_size
+    stride = (options.stride or max(1, block_size // 2)) if options.window == "sliding" else 0
+    windows = Windows(options.window, block_size, stride)
+    passages, facts, from_ids = _material(given, model, options)
+    if options.max_tokens:
+        passages, facts = first_tokens(passages, options.max_tokens), {**facts, "max_tokens": options.max_tokens}
+    with terminal.progress(f"loss on {facts['source']}", None, "token") as bar:
+        measured = measure_loss(
+            model.gpt,
+            passages,
+            windows,
+            block_unit=f"blocks of {BLOCK_TOKENS:,} tokens" if from_ids else "passages",
+            per_token=options.per_token,
+            autocast=runtime.autocast(),
+            progress=lambda tokens, nats: bar.update(tokens, {"nats/token": f"{nats:.4f}"}),
+        )
+    return replace(measured, facts={**facts, "tokenizer": model.tokenizer.fingerprint, **measured.facts})
+
+
+def _material(given: str, model: Model, options: EvaluateOptions) -> tuple[Iterator[Passage], dict[str, Any], bool]:
+    """The passages to score, what they are, and whether they come as ids that only this tokenizer knows."""
+    from folio.corpus import CorpusConfig, open_corpus
+    from folio.evaluation.material import passages_of
+    from folio.shards import open_shards
+
+    if options.shards is not None:
+        shards = open_shards(options.shards, model.tokenizer)
+        return *_split(shards, options.split, model, str(options.shards)), True
+    if options.text is not None or options.corpus is not None:
+        asked = {"path": options.text} if options.text is not None else {"name": options.corpus}
+        corpus = open_corpus(build(CorpusConfig, asked))
+        split = None if options.text is not None else options.split
+        facts = {"source": corpus.name + (f" ({split})" if split else ""), "sha256": corpus.fingerprint, "split": split}
+        return passages_of(corpus.documents(split), model.tokenizer), facts, False
+    return *_split(_own_shards(given, model), options.split, model, "its own text"), True
+
+
+def _split(shards: Shards, split: str, model: Model, name: str) -> tuple[Iterator[Passage], dict[str, Any]]:
+    from folio.evaluation.material import passages_of_stream
+
+    facts = {"source": f"{name} ({split})", "sha256": shards.manifest.id, "split": split}
+    return passages_of_stream(shards.split(split), model.tokenizer.eot_id, shards.bytes_per_token(split)), facts
+
+
+def _own_shards(given: str, model: Model) -> Shards:
+    """The shards that the run of ``given`` is trained on."""
+    from folio.verbs.prepare import prepare
+    from folio.verbs.recipe import Recipe
+    from folio.verbs.train import saved_recipe
+
+    run = run_of(Path(given))
+    if run is None:
+        raise UserError(
+            f"'{given}' is not in a run, so there is no held-out text that goes with it",
+            "Say what to score: --text FILE, --corpus NAME or --shards FOLDER.",
+        )
+    recipe = build(Recipe, saved_recipe(run), source=f"'{run / 'config.json'}'")
+    prepared = prepare(recipe, Terminal(quiet=True))
+    if prepared.tokenizer.fingerprint != model.tokenizer.fingerprint:
+        raise ArtifactError(
+            "the run's corpus now yields another tokenizer than the model's", "Say what to score: --text or --corpus."
+        )
+    return prepared.shards
+
+
+def run_of(model: Path) -> Path | None:
+    """The run that ``model`` is, or lies in."""
+    for folder in (model, *model.parents):
+        if (folder / "metrics.jsonl").is_file() and (folder / "config.json").is_file():
+            return folder
+    return None
+
+
+def short_name(given: str) -> str:
+    """A name for files: a run's, that of a checkpoint with its run's before it, a hub id's last part."""
+    path = Path(given)
+    run = run_of(path) if path.exists() else None
+    if run is not None:
+        steps = [part for part in path.resolve().relative_to(run.resolve()).parts if part.startswith("step-")]
+        return "-".join([run.resolve().name, *steps])
+    return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else path.name)
+
+
+def training_of(given: str) -> dict[str, Any] | None:
+    """The recipe of the run that a model is or lies in, and which checkpoint of it; None for a model without a run."""
+    from folio.verbs.train import saved_recipe
+
+    run = run_of(Path(given))
+    if run is None:
+        return None
+    return {"recipe": saved_recipe(run), "checkpoint": Path(given).relative_to(run).as_posix()}
+
+
+def source_of(model: Model) -> tuple[Parent, ...]:
+    """The artefact that the model was read from, if it is one of ours."""
+    for folder, kinds in ((model.folder, ("model",)), (model.folder.parent, (CHECKPOINT,))):
+        if folder == model.folder.parent and model.folder.name != MODEL_PART:
+            continue
+        try:
+            manifest = read_manifest(folder)
+        except ArtifactError:
+            continue
+        if manifest.kind in kinds:
+            return (Parent(kind=manifest.kind, id=manifest.id),)
+    return ()

@@ -1,0 +1,196 @@
+"""The oracle's scores on the terminal, in ``--json``, and as evaluation folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from folio.artifacts import MANIFEST, Parent, read_manifest, refuse_occupied, write_file
+from folio.errors import ArtifactError, DataError
+from folio.evaluation.judge import Continuation, Judgement
+from folio.evaluation.oracle import counts, difference, mean_z, measurement, prompt_means
+from folio.evaluation.prompts import Drawn
+from folio.evaluation.results import KIND, Measurement, write_evaluation
+from folio.evaluation.significance import holm
+from folio.verbs.action import Terminal
+from folio.verbs.continuing import Writer, shown
+from folio.verbs.evaluate_text import short_name
+
+PROMPTS_FILE = "prompts.jsonl"
+
+
+@dataclass(frozen=True)
+class JudgedModel:
+    """One model's continuations as they were judged. ``measured`` is None if none has a score; ``means`` is (P,)."""
+
+    name: str
+    folder: Path | None
+    means: NDArray[np.float64]
+    measured: Measurement | None
+    facts: Mapping[str, Any]
+
+
+def judged_model(
+    name: str,
+    writer: Writer | None,
+    drawn: Drawn,
+    written: Sequence[Sequence[Continuation]],
+    judgements: Sequence[Sequence[Judgement]],
+) -> JudgedModel:
+    """What the judge makes of one model; ``writer`` None: the text was written by no model."""
+    facts: dict[str, Any] = {}
+    if writer is not None:
+        ids = [writer.tokenizer.encode(prompt.text) for prompt in drawn.prompts]
+        facts |= {"prompt_tokens": sum(map(len, ids)), "unknown_in_prompts": sum(map(writer.unknown, ids))}
+        every = [text.facts for texts in written for text in texts]
+        for name_of_sum, key in (
+            ("tokens_written", "tokens"),
+            ("unknown_written", "unknown"),
+            ("restarts", "restarts"),
+        ):
+            facts[name_of_sum] = sum(fact[key] for fact in every)
+        facts["ended_early"] = sum(fact["finish"] == "end_of_text" for fact in every)
+    means = prompt_means(judgements)
+    measured = None if np.isnan(means).all() else measurement(drawn.prompts, written, judgements, facts)
+    facts = {**counts(drawn.prompts, judgements), **facts}
+    return JudgedModel(name, None if writer is None else writer.folder, means, measured, facts)
+
+
+def show(results: Sequence[JudgedModel], facts: Mapping[str, Any], terminal: Terminal) -> dict[str, Any]:
+    """Print the tables; the same as data for ``--json``. :class:`DataError` if no model at all has a score."""
+    if all(result.measured is None for result in results):
+        raise DataError(
+            f"no continuation of {' or '.join(repr(result.name) for result in results)} has a score: all are empty, "
+            "or not for this oracle to read",
+            "Look at what a model writes: folio generate MODEL",
+        )
+    contestants = [result for result in results if result.folder is not None and result.measured is not None]
+    z = mean_z(np.column_stack([result.means for result in contestants])) if contestants else []
+    z_of = {result.name: estimate for result, estimate in zip(contestants, z, strict=bool(z))}
+    rows, models = [], []
+    for result in results:
+        score = result.measured.scores[0] if result.measured is not None else None
+        place = z_of.get(result.name)
+        numbers = [getattr(score, key, None) for key in ("value", "standard_error", "low", "high")]
+        numbers += [getattr(place, key, None) for key in ("value", "low", "high")]
+        rows.append((result.name, *map(_finite, numbers), getattr(score, "n", 0)))
+        models.append(
+            {
+                "model": result.name,
+                "score": score.as_dict() if score is not None else None,
+                "z": asdict(place) if place is not None else None,
+                "facts": dict(result.facts),
+            }
+        )
+    columns = ("model", "nats/token", "± s.e.", "95 % from", "to", "mean z", "from", "to", "prompts")
+    terminal.table(columns, rows, title=f"log-probability by {facts['oracle']}, of what follows the prompt")
+    differences = _differences(results)
+    if differences:
+        terminal.table(
+            ("difference", "nats/token", "± s.e.", "95 % from", "to", "p (Holm)", "prompts"),
+            [
+                (
+                    f"{line['second']} - {line['first']}",
+                    *(_finite(line[key]) for key in ("value", "standard_error", "low", "high", "p_holm")),
+                    line["n"],
+                )
+                for line in differences
+            ],
+            title="paired by prompt",
+        )
+    terminal.print(
+        f"{facts['samples']} samples a prompt, temperature {facts['generation']['temperature']:g}, "
+        f"{facts['ratio']:g} times the prompt's tokens, seed {facts['prompts']['seed']}"
+    )
+    for result in results:
+        for line in _remarks(result):
+            terminal.print(f"{result.name}: {line}", style="dim")
+    return {**facts, "models": models, "differences": differences}
+
+
+def _differences(results: Sequence[JudgedModel]) -> list[dict[str, Any]]:
+    """Of every two that share a prompt, the later minus the earlier; p is corrected for how many there are (Holm)."""
+    lines = []
+    for first, second in combinations(results, 2):
+        found = difference(first.means, second.means)
+        if found is not None:
+            values = {
+                key: getattr(found, key)
+                for key in ("value", "n", "standard_error", "low", "high", "p", "p_is_bound", "method")
+            }
+            lines.append({"first": first.name, "second": second.name, **values})
+    for line, (adjusted, _) in zip(lines, holm([line["p"] for line in lines]), strict=True):
+        line["p_holm"] = adjusted
+    return lines
+
+
+def _remarks(result: JudgedModel) -> list[str]:
+    """What a reader of the score should know, where there is any of it."""
+    facts, whole = result.facts, max(1, result.facts.get("continuations", 0))
+    said = {
+        "empty": "continuations without text have no score ({share:.1%})",
+        "unreadable": "continuations hold what the oracle's tokenizer cannot encode and have no score ({share:.1%})",
+        "cut_continuations": "continuations and their prompt were more than the oracle holds: its start was not seen",
+        "unknown_in_prompts": "tokens of the prompts were unknown to the model",
+        "unknown_written": 'tokens written were "unknown", which the oracle reads as that word',
+        "restarts": "times the model's context was full; its last half was kept",
+    }
+    return [f"{facts[key]:,} {text.format(share=facts[key] / whole)}" for key, text in said.items() if facts.get(key)]
+
+
+def write(
+    results: Sequence[JudgedModel],
+    drawn: Drawn,
+    facts: Mapping[str, Any],
+    home: Path,
+    folders: Mapping[str, Path],
+    oracle: Path,
+    device: str,
+) -> tuple[Path, ...]:
+    """Write the prompts, and an evaluation for each model that has a score; their paths, the prompts' first."""
+    lines = [{"id": prompt.id, "text": prompt.text, "words": prompt.passage.words} for prompt in drawn.prompts]
+    write_file(home / PROMPTS_FILE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    wrote = [home / PROMPTS_FILE]
+    for result in results:
+        if result.measured is None:
+            continue
+        origin = () if result.folder is None else _parents(result.folder)
+        config = {"model": shown(result.name), "task": "oracle", **facts}
+        write_evaluation(
+            folders[result.name], [result.measured], config, parents=(*origin, *_parents(oracle)), device=device
+        )
+        wrote.append(folders[result.name])
+    return tuple(wrote)
+
+
+def _parents(folder: Path) -> tuple[Parent, ...]:
+    """What the model in ``folder`` is by its manifest, or that of the checkpoint around it; nothing without one."""
+    for place in (folder, folder.parent):
+        if (place / MANIFEST).is_file():
+            try:
+                manifest = read_manifest(place)
+            except ArtifactError:
+                return ()
+            return (Parent(kind=manifest.kind, id=manifest.id),)
+    return ()
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def places(home: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Where each evaluation goes; :class:`ArtifactError` at once if something else lies there."""
+    short = [short_name(name) for name in names]
+    short = [name if short.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(short, start=1)]
+    folders = dict(zip(names, (home / name for name in short), strict=True))
+    for folder in folders.values():
+        refuse_occupied(folder, allowed_kind=KIND)
+    return folders

@@ -1,0 +1,222 @@
+"""What a run measures while it trains: validation, samples of text, benchmarks and other texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from folio.artifacts import write_file
+from folio.config import build
+from folio.corpus import CorpusConfig, open_corpus
+from folio.errors import ConfigError, nearest
+from folio.evaluation.likelihood import Windows, measure_loss
+from folio.evaluation.loss import loss_on
+from folio.evaluation.material import passages_of
+from folio.evaluation.multiple_choice import measure_task, metrics_of
+from folio.evaluation.results import Measurement
+from folio.generation.engine import generate
+from folio.model.gpt import GPT
+from folio.ranks import ALONE, Ranks
+from folio.runtime import Runtime
+from folio.tokenizer import Tokenizer
+from folio.training.loop import Line, Poll, Probe, validation_loss
+from folio.verbs.action import Terminal
+from folio.verbs.evaluate import EvaluateOptions
+from folio.verbs.evaluate_harness import run_harness
+from folio.verbs.evaluate_tasks import Benchmark, benchmarks_of
+from folio.verbs.library import Model
+from folio.verbs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from folio.verbs.session import Session
+
+SAMPLES = "samples.md"
+QUESTIONS_AT_ONCE = 64
+"""Between two looks at whether the run is to stop."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measurement that can be made of any state of the model.
+
+    ``run`` gets the whole model, the ranks that share the work and what to call now and then; ``metrics`` are the
+    scores it will have, empty where only a run can tell. One that is not ``shared`` is made by the first rank alone.
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+    run: Callable[[GPT, Ranks, Poll], Measurement]
+    shared: bool = False
+
+
+def measures_of(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> list[Measure]:
+    """What ``[evaluation]`` asks for; files are read, and what cannot be measured is refused, before training begins.
+
+    :class:`ConfigError` too if ``train.best_by`` is none of its scores.
+    """
+    measures = [_task(benchmark, recipe, tokenizer, runtime) for benchmark in _sampled(recipe)]
+    measures += [_text(path, recipe, tokenizer, runtime) for path in recipe.evaluation.texts]
+    measures += [_harness(task, recipe, tokenizer, runtime) for task in recipe.evaluation.harness]
+    known = ["loss", *(f"{measure.name}.{metric}" for measure in measures for metric in measure.metrics)]
+    best_by = recipe.train.best_by
+    unsure = [measure.name for measure in measures if not measure.metrics]
+    if best_by not in known and best_by.rpartition(".")[0] not in unsure:
+        guess = nearest(best_by, known)
+        raise ConfigError(
+            f"train.best_by is '{best_by}', which this run does not measure",
+            (f"Did you mean '{guess}'? " if guess else "") + f"There are: {', '.join(known)}.",
+        )
+    return measures
+
+
+def _sampled(recipe: Recipe) -> Iterator[Benchmark]:
+    """Each benchmark with the items that are measured."""
+    config = recipe.evaluation
+    if not config.tasks:
+        return
+    options = EvaluateOptions(tasks=config.tasks, convention=config.convention, data=config.data)
+    for benchmark in benchmarks_of(options):
+        items = benchmark.data.items
+        if 0 < config.items < len(items):
+            chosen = sorted(random.Random(config.seed).sample(range(len(items)), config.items))
+            benchmark = replace(benchmark, data=replace(benchmark.data, items=[items[index] for index in chosen]))
+        yield benchmark
+
+
+def _task(benchmark: Benchmark, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
+    questions = benchmark.task.questions(benchmark.data.items, benchmark.convention)
+
+    def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
+        return measure_task(
+            model,
+            tokenizer,
+            benchmark.task,
+            benchmark.convention,
+            questions,
+            note=benchmark.note,
+            autocast=runtime.autocast(),
+            ranks=ranks,
+            poll=poll,
+            at_once=QUESTIONS_AT_ONCE,
+        )
+
+    name = f"{benchmark.task.name}.{benchmark.convention.name}"
+    return Measure(name, metrics_of(benchmark.task, benchmark.convention), run, shared=True)
+
+
+def _text(path: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
+    passages = list(passages_of(open_corpus(build(CorpusConfig, {"path": path})).documents(), tokenizer))
+    name = f"loss.{Path(path).stem or Path(path).name}"
+
+    def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
+        windows = Windows("blocks", model.config.block_size)
+        measured = measure_loss(
+            model, passages, windows, autocast=runtime.autocast(), progress=lambda tokens, nats: poll()
+        )
+        return replace(measured, name=name)
+
+    return Measure(name, ("nats_per_token", "perplexity", "bits_per_byte"), run)
+
+
+def _harness(task: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
+    options = EvaluateOptions(harness=(task,), limit=recipe.evaluation.items or None)
+
+    def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
+        measured = run_harness(Model(model, Path(), tokenizer), options, Terminal(quiet=True), runtime, poll=poll)
+        return replace(measured[0], name=f"harness.{task}")
+
+    return Measure(f"harness.{task}", (), run)
+
+
+def judge_of(best_by: str) -> Callable[[Line], float | None]:
+    """What of a line of metrics decides which checkpoint is best, lower is better; None of other lines."""
+    if best_by == "loss":
+        return validation_loss
+    name, _, metric = best_by.rpartition(".")
+
+    def judge(line: Line) -> float | None:
+        if line["kind"] != "evaluation" or line["name"] != name or metric not in line["scores"]:
+            return None
+        score = line["scores"][metric]
+        return float(score["value"]) * (1.0 if score["better"] == "lower" else -1.0)
+
+    return judge
+
+
+def probes_of(session: Session, run: Path) -> list[Probe]:
+    """The probes of a run; on several ranks all take part in each."""
+    config = session.config
+    probes = [Probe(config.validate_every, _validation(session))]
+    if config.sample_every:
+        probes.append(Probe(config.sample_every, _sample(session, run)))
+    every = session.recipe.evaluation.every
+    return [*probes, *(Probe(every, _measurement(session, measure)) for measure in session.measures)]
+
+
+def _validation(session: Session) -> Callable[[int, Poll], Line]:
+    shards = session.prepared.shards
+
+    def validation(step: int, poll: Poll) -> Line:
+        score = loss_on(
+            session.state.model,
+            shards.split("val"),
+            bytes_per_token=shards.bytes_per_token("val"),
+            max_tokens=session.config.validation_tokens,
+            autocast=session.runtime.autocast(),
+            ranks=session.runtime.ranks,
+            poll=poll,
+        )
+        return {"kind": "validation", **score.as_dict()}
+
+    return validation
+
+
+def _sample(session: Session, run: Path) -> Callable[[int, Poll], Line]:
+    drawing, prompt = session.recipe.generation, session.config.sample_prompt
+    if drawing.seed is None:
+        drawing = drawing.model_copy(update={"seed": session.config.seed})
+
+    def sample(step: int, poll: Poll) -> Line:
+        line = {"kind": "sample", "step": step, "prompt": prompt}
+        whole = session.state.parallel.gathered()
+        if whole is None:
+            return line
+        line["text"] = generate(whole, session.prepared.tokenizer, [prompt], drawing)[0].text
+        with open(run / SAMPLES, "a", encoding="utf-8") as file:
+            file.write(sample_section(line))
+        return line
+
+    return sample
+
+
+def _measurement(session: Session, measure: Measure) -> Callable[[int, Poll], Line]:
+    state, ranks = session.state, session.runtime.ranks
+
+    def by_the_first(poll: Poll) -> Measurement | None:
+        whole = state.parallel.gathered()
+        return None if whole is None else measure.run(whole, ALONE, poll if ranks.world_size == 1 else lambda: None)
+
+    def measurement(step: int, poll: Poll) -> Line:
+        if measure.shared and state.parallel.kind != "fsdp":
+            measured: Any = measure.run(state.model, ranks, poll)
+        else:
+            measured = ranks.share(ranks.attempt(lambda: by_the_first(poll)))
+        keys = ("value", "n", "unit", "standard_error", "low", "high", "better", "convention")
+        scores = {score.metric: {key: getattr(score, key) for key in keys} for score in measured.scores}
+        return {"kind": "evaluation", "name": measure.name, "scores": scores}
+
+    return measurement
+
+
+def rewrite_samples(run: Path, lines: list[Line]) -> None:
+    """Leave in ``samples.md`` what ``lines`` hold: a resumed run writes the rest again."""
+    samples = [line for line in lines if line["kind"] == "sample"]
+    if samples or (run / SAMPLES).exists():
+        write_file(run / SAMPLES, "".join(map(sample_section, samples)))
+
+
+def sample_section(line: Line) -> str:
+    return f"## Step {line['step']:,}\n\n```text\n{line['prompt']}{line['text']}\n```\n\n"
