@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from folio.model.branches import Branches
 from folio.model.gpt import GPT
 from folio.model.loss import chosen_log_probabilities
+from folio.model.reordered import reordered, reordering_helps
 
 Float64s = NDArray[np.float64]
 
 PASS_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 8192}
 """Slots of one forward pass, by kind of device; the longest tree alone may have more."""
+WORTH_REORDERING = 2048
+"""Tokens from which on laying out the weights anew is sooner done than the time that it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,23 +127,21 @@ def _scored(
     model.eval()
     try:
         with torch.no_grad(), autocast or nullcontext():
-            head_VC = _head(model)
+            reader = _reading(model, sum(tree.slots for tree in trees))
             for together in _passes(trees, most):
                 poll()
-                _score(model, together, head_VC)
+                _score(reader, together)
     finally:
         model.train(was_training)
     return scored
 
 
-def _head(model: GPT) -> Tensor:
-    """The output head in the dtype of its product."""
+def _reading(model: GPT, tokens: int) -> GPT:
+    """The model laid out for reading ``tokens`` as fast as its device can, in the precision that is in force."""
     device = model.embed.weight.device.type
-    return (
-        model.head_weight.to(torch.get_autocast_dtype(device))
-        if torch.is_autocast_enabled(device)
-        else model.head_weight
-    )
+    lower = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if lower else model.embed.weight.dtype
+    return reordered(model, dtype) if tokens >= WORTH_REORDERING and reordering_helps(model, dtype) else model
 
 
 def _trees(query: Query, pieces: Sequence[list[_Piece]], block_size: int, most: int) -> list[_Tree]:
@@ -188,7 +188,7 @@ def _passes(trees: Sequence[_Tree], pass_tokens: int) -> Iterator[list[_Tree]]:
         yield together
 
 
-def _score(model: GPT, trees: Sequence[_Tree], head_VC: Tensor) -> None:
+def _score(model: GPT, trees: Sequence[_Tree]) -> None:
     """One forward pass, which fills in the trees' pieces."""
     ids: list[int] = []
     rows: list[int] = []  # after which token of the pass each target stands
@@ -206,7 +206,7 @@ def _score(model: GPT, trees: Sequence[_Tree], head_VC: Tensor) -> None:
     hidden_NC = model.hidden(torch.tensor([ids], device=device), branches)[0]
     rows_M, order_M = torch.tensor(rows).sort(stable=True)
     log_p_M, likeliest_M = chosen_log_probabilities(
-        hidden_NC, head_VC, rows_M.to(device), torch.tensor(targets)[order_M].to(device), model.config.vocab_size
+        hidden_NC, model.logits, rows_M.to(device), torch.tensor(targets)[order_M].to(device), model.config.vocab_size
     )
     values, hits = np.empty(len(rows)), np.empty(len(rows), dtype=bool)
     values[order_M.numpy()], hits[order_M.numpy()] = log_p_M.cpu().double().numpy(), likeliest_M.cpu().numpy()

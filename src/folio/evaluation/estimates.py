@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-Z95 = 1.959963984540054
+from folio.evaluation.significance import normal_quantile, student_quantile
+
+Z95 = normal_quantile(0.975)
 """Standard errors to either side of a normal 95 % interval."""
 
 
@@ -37,19 +39,23 @@ def proportion(hits: ArrayLike) -> Estimate:
 
 
 def mean(values: ArrayLike) -> Estimate:
-    """The mean of independent values, with a normal interval."""
+    """The mean of independent values, with Student's interval."""
     array = np.asarray(values, dtype=float)
     return ratio(array, np.ones(len(array)))
 
 
 def ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
-    """Sum over sum, as nats over tokens, taking the units (documents, blocks) as independent (Cochran 1977, 6.4)."""
+    """Sum over sum, as nats over tokens, taking the units (documents, blocks) as independent (Cochran 1977, 6.4).
+
+    The interval is Student's with n - 1 degrees of freedom, so that few units do not look more certain than they are.
+    """
     over, under = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     n, total = len(over), float(under.sum())
     value = float(over.sum()) / total
     residual = over - value * under
     error = math.sqrt(float((residual**2).sum()) * n / (n - 1)) / total if n > 1 else math.nan
-    return Estimate(value, n, error, value - Z95 * error, value + Z95 * error)
+    half = student_quantile(0.975, n - 1) * error if n > 1 else math.nan
+    return Estimate(value, n, error, value - half, value + half)
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:

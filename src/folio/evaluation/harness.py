@@ -23,7 +23,7 @@ Ids = tuple[int, ...]
 Write = Callable[[Sequence[Sequence[int]], Mapping[str, Any]], list[list[int]]]
 """Prompts as ids, and settings by the names of ``GenerationConfig``, to the new ids of each, end-of-text left out."""
 
-PASSES_AT_ONCE = 4
+PASSES_AT_ONCE = 16
 """Forward passes of the engine between two signs of progress."""
 WRITTEN_TOKENS = 8192
 """Tokens, prompts included, of one batch of answers."""

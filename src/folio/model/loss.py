@@ -5,6 +5,7 @@ N positions, n positions of one chunk, C channels, V rows of the head (padded vo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,22 +49,21 @@ def token_nats(hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size
 
 
 def chosen_log_probabilities(
-    hidden_NC: Tensor, head_VC: Tensor, rows_M: Tensor, targets_M: Tensor, vocab_size: int
+    hidden_NC: Tensor, logits: Callable[[Tensor], Tensor], rows_M: Tensor, targets_M: Tensor, vocab_size: int
 ) -> tuple[Tensor, Tensor]:
     """log p of target m at position ``rows_M[m]``, (M,) fp32, and whether no other id is likelier, (M,); no gradients.
 
-    ``rows_M`` ascends; a position may have several targets or none, and the head is computed once for each that has
-    any. ``head_VC`` is in the dtype of the product.
+    ``rows_M`` ascends; a position may have several targets or none, and ``logits`` is asked once for each that has any,
+    a few at a time.
     """
     with torch.no_grad():
         asked_n, place_M = torch.unique(rows_M, return_inverse=True)
         log_p_M = torch.empty(len(rows_M), dtype=torch.float32, device=hidden_NC.device)
         likeliest_M = torch.empty(len(rows_M), dtype=torch.bool, device=hidden_NC.device)
-        size, first = max(1, SMALL_CHUNK_BYTES // (4 * head_VC.shape[0])), 0
+        size, first = max(1, SMALL_CHUNK_BYTES // (4 * vocab_size)), 0
         for start in range(0, len(asked_n), size):
-            chunk = hidden_NC[asked_n[start : start + size]].to(head_VC.dtype)
-            log_p_nV = _log_probabilities(chunk, head_VC, vocab_size)
-            last = int(torch.searchsorted(place_M, start + len(chunk)))
+            log_p_nV = F.log_softmax(logits(hidden_NC[asked_n[start : start + size]]), dim=-1, dtype=torch.float32)
+            last = int(torch.searchsorted(place_M, start + len(log_p_nV)))
             place, target = place_M[first:last] - start, targets_M[first:last]
             log_p_M[first:last] = log_p_nV[place, target]
             likeliest_M[first:last] = log_p_nV.argmax(-1)[place] == target

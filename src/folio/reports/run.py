@@ -8,6 +8,7 @@ from typing import Any
 
 from folio.reports.charts import HALF, Series, line_chart
 from folio.reports.page import Page, Stat
+from folio.reports.probes import show_probes
 from folio.reports.records import Line, RunRecord, column, number, read_run, smooth
 from folio.reports.scales import short_number
 
@@ -29,6 +30,7 @@ def run_report(run: Path, to: Path | None = None) -> Path:
     if not record.lines:
         page.note("The run has written no metrics yet.")
     _curves(page, record)
+    show_probes(page, record)
     _samples(page, record)
     _history(page, record)
     page.section("Configuration")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,9 +12,10 @@ from pydantic import Field
 from folio.config import Table
 from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
+from folio.verbs.bench_evaluate import ACTION as EVALUATE
+from folio.verbs.interleaving import interleaved
 
 if TYPE_CHECKING:
-    from folio.runtime import Runtime
     from folio.training.state import TrainingState
 
 
@@ -218,70 +217,9 @@ def bench_encode(options: EncodeBench, terminal: Terminal) -> Outcome:
     return Outcome({"bytes": size, "results": rows})
 
 
-class EvaluateBench(Table):
-    """Scoring random ids."""
-
-    recipe: tyro.conf.Positional[str] = "gpt2"
-    """A preset's name or a TOML file: its model."""
-    tokens: int = Field(default=8192, ge=2)
-    """Tokens scored in a round."""
-    rounds: int = Field(default=3, ge=1)
-    """Measured rounds of each precision; medians are shown."""
-    device: str = "auto"
-    """auto, cpu, cuda, mps."""
-
-
-def bench_evaluate(options: EvaluateBench, terminal: Terminal) -> Outcome:
-    """Tokens/s of measuring a loss, precisions interleaved."""
-    import numpy as np
-
-    from folio.evaluation.loss import loss_on
-    from folio.evaluation.text import IdStream
-    from folio.model.gpt import GPT
-    from folio.runtime import make_runtime
-    from folio.verbs.recipe import load_shape
-
-    shape = load_shape(options.recipe)
-    best = make_runtime(options.device).precision
-    runtimes = [make_runtime(options.device, p) for p in dict.fromkeys(("fp32", best))]
-    model = GPT(shape).initialize(0).to(runtimes[0].device)
-
-    def score(runtime: Runtime) -> None:
-        runtime.select_fp32_products()
-        loss_on(model, stream, bytes_per_token=1.0, autocast=runtime.autocast())
-
-    stream = IdStream(np.random.default_rng(0).integers(0, shape.vocab_size, options.tokens + 1))
-    times = interleaved(
-        [partial(score, runtime) for runtime in runtimes],
-        options.rounds,
-    )
-    rows = [
-        {"precision": runtime.precision, "tokens_per_s": options.tokens / median(seconds)}
-        for runtime, seconds in zip(runtimes, times, strict=True)
-    ]
-    terminal.table(
-        ("precision", "tokens/s"),
-        [(r["precision"], r["tokens_per_s"]) for r in rows],
-        title=f"scoring with {options.recipe}, {options.tokens:,} tokens on {runtimes[0].device}",
-    )
-    return Outcome({"recipe": options.recipe, "results": rows})
-
-
-def interleaved(things: list[Callable[[], Any]], rounds: int, warmup: int = 1) -> list[list[float]]:
-    """Seconds of each thing in each round, run A B A B ..., after ``warmup`` rounds that do not count."""
-    times: list[list[float]] = [[] for _ in things]
-    for number in range(warmup + rounds):
-        for thing, seconds in zip(things, times, strict=True):
-            start = time.perf_counter()
-            thing()
-            if number >= warmup:
-                seconds.append(time.perf_counter() - start)
-    return times
-
-
 ACTIONS = {
     "train": Action(TrainBench, bench_train, "Training steps: tokens/s and MFU.", examples=("folio bench train gpt2",)),
     "generate": Action(GenerateBench, bench_generate, "Writing one token at a time on a CPU, by dtype of the weights."),
     "encode": Action(EncodeBench, bench_encode, "GPT-2 encoding, beside tiktoken called directly."),
-    "evaluate": Action(EvaluateBench, bench_evaluate, "Measuring a loss."),
+    "evaluate": EVALUATE,
 }

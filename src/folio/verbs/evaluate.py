@@ -136,7 +136,7 @@ def _evaluate_one(
         measurements += run_harness(model, options, terminal, runtime)
     elif LOSS in names_of(options):
         measurements.append(score_text(given, model, options, runtime, terminal))
-    measurements += [score_benchmark(model, benchmark, options, runtime, terminal) for benchmark in benchmarks]
+    measurements += [score_benchmark(model, benchmark, runtime, terminal) for benchmark in benchmarks]
     config = {
         "model": short_name(given) if Path(given).is_absolute() else given,
         "trained": training_of(given),
@@ -144,9 +144,8 @@ def _evaluate_one(
         "precision": runtime.precision,
         "options": options.model_dump(mode="json", exclude={"models", "to"}, exclude_defaults=True),
     }
-    write_evaluation(
-        folder, measurements, config, parents=source_of(model), parquet=options.parquet, device=str(runtime.device)
-    )
+    parents, device = source_of(model.folder), str(runtime.device)
+    write_evaluation(folder, measurements, config, parents=parents, parquet=options.parquet, device=device)
 
 
 def _folders(models: Sequence[str], options: EvaluateOptions) -> list[Path]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from folio.config import Table
 from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
+from folio.verbs.evaluate_tasks import files_of
 
 if TYPE_CHECKING:
     from folio.evaluation.clean_scores import CleanScore
@@ -124,23 +125,8 @@ def _tasks(options: ContaminationOptions) -> dict[str, tuple[Task, TaskData]]:
         raise ConfigError(f"--tasks names '{repeated[0]}' twice", "Name each benchmark once.")
     if not found:
         raise ConfigError("--tasks names no benchmark", "Name one, such as hellaswag.")
-    files = _files(options.data, names)
+    files = files_of(options.data, names)
     return {task.name: (task, task.read(files.get(task.name))) for task in found}
-
-
-def _files(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
-    """The file of each task that ``--data`` names, as ``folio evaluate`` reads it."""
-    files: dict[str, Path] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if equals and name in tasks:
-            files[name] = Path(path)
-        elif len(tasks) == 1:
-            files[tasks[0]] = Path(text)
-        else:
-            which = ", ".join(f"--data {task}=FILE" for task in tasks)
-            raise ConfigError(f"--data {text} does not say whose file it is", f"Say {which}.")
-    return files
 
 
 def _measured(evaluation: Evaluation, tasks: Mapping[str, tuple[Task, TaskData]]) -> dict[str, tuple[Task, TaskData]]:

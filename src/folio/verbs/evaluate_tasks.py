@@ -15,7 +15,7 @@ from folio.verbs.action import Action, Outcome, Terminal
 if TYPE_CHECKING:
     from folio.evaluation.estimates import Estimate
     from folio.evaluation.results import Measurement
-    from folio.evaluation.tasks import Convention, Item, Task, TaskData
+    from folio.evaluation.tasks import Convention, Question, Task
     from folio.runtime import Runtime
     from folio.verbs.evaluate import EvaluateOptions
     from folio.verbs.library import Model
@@ -25,12 +25,12 @@ LOSS = "loss"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A task with its items, one convention, and the items that examples are drawn from."""
+    """A task under one convention: its questions, with ``num_fewshot`` examples each, and facts about their source."""
 
     task: Task
     convention: Convention
-    data: TaskData
-    shots: Sequence[Item] | None
+    questions: Sequence[Question]
+    num_fewshot: int
     facts: dict[str, Any]
 
     @property
@@ -48,27 +48,32 @@ def names_of(options: EvaluateOptions) -> list[str]:
 
 
 def benchmarks_of(options: EvaluateOptions) -> Iterator[Benchmark]:
-    """The benchmarks that ``--tasks`` asks for, their files read, once for each convention."""
+    """The benchmarks that ``--tasks`` asks for, their files read, once for each convention.
+
+    Where no convention is asked for but few-shot examples are, those that have none are passed over.
+    """
     from folio.evaluation.tasks import find_task
 
-    names = names_of(options)
-    benchmarks = [find_task(name) for name in names if name != LOSS]
-    files = _files(options.data, [task.name for task in benchmarks])
+    tasks = [find_task(name) for name in names_of(options) if name != LOSS]
+    files = files_of(options.data, [task.name for task in tasks])
     wanted = [name for given in options.convention for name in given.split(",")]
-    for unknown in [name for name in wanted if benchmarks and not any(name in task.conventions for task in benchmarks)]:
-        benchmarks[0].convention(unknown)
-    for task in benchmarks:
+    for name in wanted:
+        if tasks and not any(name in task.conventions for task in tasks):
+            tasks[0].convention(name)
+    few = options.num_fewshot or 0
+    for task in tasks:
         data = task.read(files.get(task.name), limit=options.limit or 0)
-        shots = task.read_shots(options.shots_from, files.get(task.name)) if options.num_fewshot else None
+        shots = task.read_shots(options.shots_from, files.get(task.name)) if few else None
         facts = {**data.facts, "description": task.sha256}
         if shots is not None:
             facts["shots"] = {"source": shots.source, "sha256": shots.sha256}
         for name, convention in task.conventions.items():
-            if not wanted or name in wanted:
-                yield Benchmark(task, convention, data, shots.items if shots else None, facts)
+            if name in wanted or (not wanted and not (few and convention.shots == "none")):
+                questions = task.questions(data.items, convention, few, shots.items if shots else None)
+                yield Benchmark(task, convention, questions, few, facts)
 
 
-def _files(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
+def files_of(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
     """The file of each task that ``--data`` names."""
     files: dict[str, Path] = {}
     for text in given:
@@ -83,13 +88,11 @@ def _files(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def score_benchmark(
-    model: Model, benchmark: Benchmark, options: EvaluateOptions, runtime: Runtime, terminal: Terminal
-) -> Measurement:
+def score_benchmark(model: Model, benchmark: Benchmark, runtime: Runtime, terminal: Terminal) -> Measurement:
     from folio.evaluation.multiple_choice import measure_task
 
-    task, convention, few = benchmark.task, benchmark.convention, options.num_fewshot or 0
-    questions = task.questions(benchmark.data.items, convention, few, benchmark.shots)
+    """The measurement of ``model`` on a benchmark, with how long it took among its facts."""
+    task, convention, questions = benchmark.task, benchmark.convention, benchmark.questions
     begun = time.perf_counter()
     with terminal.progress(f"{task.name}, {convention.name}", len(questions), "item") as bar:
 
@@ -104,7 +107,7 @@ def score_benchmark(
             task,
             convention,
             questions,
-            num_fewshot=few,
+            num_fewshot=benchmark.num_fewshot,
             note=benchmark.note,
             autocast=runtime.autocast(),
             running=running,

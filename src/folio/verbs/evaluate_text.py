@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from folio.artifacts import CHECKPOINT, MODEL_PART, Parent, read_manifest
+from folio.artifacts import MODEL_PART, Parent, read_manifest
 from folio.config import build
 from folio.errors import ArtifactError, ConfigError, UserError
 from folio.verbs.action import Terminal
@@ -122,15 +123,10 @@ def training_of(given: str) -> dict[str, Any] | None:
     return {"recipe": saved_recipe(run), "checkpoint": Path(given).relative_to(run).as_posix()}
 
 
-def source_of(model: Model) -> tuple[Parent, ...]:
-    """The artefact that the model was read from, if it is one of ours."""
-    for folder, kinds in ((model.folder, ("model",)), (model.folder.parent, (CHECKPOINT,))):
-        if folder == model.folder.parent and model.folder.name != MODEL_PART:
-            continue
-        try:
-            manifest = read_manifest(folder)
-        except ArtifactError:
-            continue
-        if manifest.kind in kinds:
+def source_of(folder: Path) -> tuple[Parent, ...]:
+    """The artefact that the model in ``folder`` is or, in a checkpoint, is part of; nothing if it is none of ours."""
+    for place in (folder, *([folder.parent] if folder.name == MODEL_PART else [])):
+        with suppress(ArtifactError):
+            manifest = read_manifest(place)
             return (Parent(kind=manifest.kind, id=manifest.id),)
     return ()

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from folio.artifacts import MANIFEST, Parent, read_manifest, refuse_occupied, write_file
-from folio.errors import ArtifactError, DataError
+from folio.artifacts import refuse_occupied, write_file
+from folio.errors import DataError
 from folio.evaluation.judge import Continuation, Judgement
 from folio.evaluation.oracle import counts, difference, mean_z, measurement, prompt_means
 from folio.evaluation.prompts import Drawn
@@ -21,7 +21,7 @@ from folio.evaluation.results import KIND, Measurement, write_evaluation
 from folio.evaluation.significance import holm
 from folio.verbs.action import Terminal
 from folio.verbs.continuing import Writer, shown
-from folio.verbs.evaluate_text import short_name
+from folio.verbs.evaluate_text import short_name, source_of
 
 PROMPTS_FILE = "prompts.jsonl"
 
@@ -161,25 +161,13 @@ def write(
     for result in results:
         if result.measured is None:
             continue
-        origin = () if result.folder is None else _parents(result.folder)
+        origin = () if result.folder is None else source_of(result.folder)
         config = {"model": shown(result.name), "task": "oracle", **facts}
         write_evaluation(
-            folders[result.name], [result.measured], config, parents=(*origin, *_parents(oracle)), device=device
+            folders[result.name], [result.measured], config, parents=(*origin, *source_of(oracle)), device=device
         )
         wrote.append(folders[result.name])
     return tuple(wrote)
-
-
-def _parents(folder: Path) -> tuple[Parent, ...]:
-    """What the model in ``folder`` is by its manifest, or that of the checkpoint around it; nothing without one."""
-    for place in (folder, folder.parent):
-        if (place / MANIFEST).is_file():
-            try:
-                manifest = read_manifest(place)
-            except ArtifactError:
-                return ()
-            return (Parent(kind=manifest.kind, id=manifest.id),)
-    return ()
 
 
 def _finite(value: float | None) -> float | None:

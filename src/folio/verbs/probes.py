@@ -23,7 +23,7 @@ from folio.ranks import ALONE, Ranks
 from folio.runtime import Runtime
 from folio.tokenizer import Tokenizer
 from folio.training.loop import Line, Poll, Probe, validation_loss
-from folio.verbs.action import Terminal
+from folio.verbs.action import Terminal, json_value
 from folio.verbs.evaluate import EvaluateOptions
 from folio.verbs.evaluate_harness import run_harness
 from folio.verbs.evaluate_tasks import Benchmark, benchmarks_of
@@ -73,29 +73,27 @@ def measures_of(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> list[
 
 
 def _sampled(recipe: Recipe) -> Iterator[Benchmark]:
-    """Each benchmark with the items that are measured."""
+    """Each benchmark with the questions that are measured."""
     config = recipe.evaluation
     if not config.tasks:
         return
     options = EvaluateOptions(tasks=config.tasks, convention=config.convention, data=config.data)
     for benchmark in benchmarks_of(options):
-        items = benchmark.data.items
-        if 0 < config.items < len(items):
-            chosen = sorted(random.Random(config.seed).sample(range(len(items)), config.items))
-            benchmark = replace(benchmark, data=replace(benchmark.data, items=[items[index] for index in chosen]))
+        questions = benchmark.questions
+        if 0 < config.items < len(questions):
+            chosen = sorted(random.Random(config.seed).sample(range(len(questions)), config.items))
+            benchmark = replace(benchmark, questions=[questions[index] for index in chosen])
         yield benchmark
 
 
 def _task(benchmark: Benchmark, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
-    questions = benchmark.task.questions(benchmark.data.items, benchmark.convention)
-
     def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
         return measure_task(
             model,
             tokenizer,
             benchmark.task,
             benchmark.convention,
-            questions,
+            benchmark.questions,
             note=benchmark.note,
             autocast=runtime.autocast(),
             ranks=ranks,
@@ -205,7 +203,7 @@ def _measurement(session: Session, measure: Measure) -> Callable[[int, Poll], Li
         else:
             measured = ranks.share(ranks.attempt(lambda: by_the_first(poll)))
         keys = ("value", "n", "unit", "standard_error", "low", "high", "better", "convention")
-        scores = {score.metric: {key: getattr(score, key) for key in keys} for score in measured.scores}
+        scores = {score.metric: {key: json_value(getattr(score, key)) for key in keys} for score in measured.scores}
         return {"kind": "evaluation", "name": measure.name, "scores": scores}
 
     return measurement

@@ -152,9 +152,14 @@ def _card(session: Session, facts: Line) -> str:
             f"(disjoint blocks, {scored} of the validation split)."
         )
     lines += [
-        f"{name}, {score['convention']}: {metric} {score['value']:.4f} "
-        f"(95 % interval {score['low']:.4f} to {score['high']:.4f}, n = {score['n']:,} {score['unit']})."
+        f"{name}, {score['convention']}: {metric} {_with_interval(score)}."
         for name, scores in facts.get("scores", {}).items()
         for metric, score in scores.items()
     ]
     return "\n\n".join(lines)
+
+
+def _with_interval(score: Line) -> str:
+    """A score in words; of one unit alone there is no interval."""
+    between = "" if score["low"] is None else f"95 % interval {score['low']:.4f} to {score['high']:.4f}, "
+    return f"{score['value']:.4f} ({between}n = {score['n']:,} {score['unit']})"
