@@ -99,7 +99,7 @@ def our_contestants(work: Work) -> dict[str, Callable[[Sequence[dict[str, Any]]]
 
     import folio
     from folio.evaluation.engine import log_likelihoods
-    from folio.evaluation.harness import harness_model
+    from folio.evaluation.harness.adapter import harness_model
     from folio.evaluation.multiple_choice import encode_pair, grouped
     from folio.runtime import make_runtime
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from folio.errors import ArtifactError, DataError
-from folio.evaluation.clean_scores import clean_scores, difference
+from folio.evaluation.contamination.clean_scores import clean_scores, difference
 from folio.evaluation.estimates import Estimate, mean, proportion
 from folio.evaluation.results import Evaluation, Measurement, Score, read_evaluation, write_evaluation
 

@@ -10,7 +10,7 @@ import pytest
 from made_up_evaluations import SOURCE, choices, evaluation, losses
 
 from folio.errors import ArtifactError, UserError
-from folio.evaluation.comparison import Arm, Comparison, compare_arms
+from folio.evaluation.comparing.comparison import Arm, Comparison, compare_arms
 from folio.evaluation.results import Evaluation, Measurement
 from folio.verbs.action import json_value
 

@@ -11,10 +11,10 @@ from letters import documents
 
 from folio.corpus.document import Document
 from folio.errors import DataError
-from folio.evaluation import processes
-from folio.evaluation.contamination import Findings, SoFar, Source, index_of, question_texts, search
-from folio.evaluation.ngrams import NgramIndex, words_of
-from folio.evaluation.passages import DocumentText, ShardText
+from folio.evaluation.contamination import processes
+from folio.evaluation.contamination.ngrams import NgramIndex, words_of
+from folio.evaluation.contamination.passages import DocumentText, ShardText
+from folio.evaluation.contamination.search import Findings, SoFar, Source, index_of, question_texts, search
 from folio.evaluation.tasks import Question
 from folio.shards import ShardsConfig, write_shards
 from folio.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer

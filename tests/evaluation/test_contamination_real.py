@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from letters import documents
 
-from folio.evaluation import processes
-from folio.evaluation.contamination import index_of, question_texts, search
-from folio.evaluation.ngrams import words_of
-from folio.evaluation.passages import ShardText
+from folio.evaluation.contamination import processes
+from folio.evaluation.contamination.ngrams import words_of
+from folio.evaluation.contamination.passages import ShardText
+from folio.evaluation.contamination.search import index_of, question_texts, search
 from folio.evaluation.tasks import find_task
 from folio.shards import ShardsConfig, write_shards
 from folio.tokenizer import TokenizerConfig, train_tokenizer

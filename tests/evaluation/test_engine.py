@@ -166,6 +166,27 @@ def test_lower_precision_stays_near_and_its_context_may_be_entered_again() -> No
     assert not torch.is_autocast_enabled("cpu")
 
 
+@pytest.mark.parametrize("worth_reordering", [1, 10**9])
+def test_what_all_logits_share_costs_no_digits_in_bf16(worth_reordering: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "WORTH_REORDERING", worth_reordering)
+    model = random_model(SHAPES["gpt2-untied"])
+    asked, autocast = questions(6), torch.autocast("cpu", dtype=torch.bfloat16)
+
+    def error() -> float:
+        pairs = zip(log_likelihoods(model, asked), log_likelihoods(model, asked, autocast=autocast), strict=True)
+        off = [
+            abs(a.log_likelihood - b.log_likelihood) / a.tokens
+            for one, two in pairs
+            for a, b in zip(one, two, strict=True)
+        ]
+        return sum(off) / len(off)
+
+    near_zero = error()
+    with torch.no_grad():
+        model.head.weight += 40 * torch.randn(model.config.n_embd, generator=torch.Generator().manual_seed(3))
+    assert error() < 2 * near_zero
+
+
 def test_poll_is_asked_between_passes_and_may_end_it() -> None:
     class Enough(Exception):
         pass

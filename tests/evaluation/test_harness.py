@@ -20,12 +20,12 @@ import torch
 pytest.importorskip("lm_eval")
 
 from folio.errors import ConfigError, DataError, Unreachable, UserError
-from folio.evaluation import harness
 from folio.evaluation.estimates import exponential, mean
-from folio.evaluation.harness import harness_model
-from folio.evaluation.harness_quiet import quietly
-from folio.evaluation.harness_run import measure_harness, perplexity
-from folio.evaluation.harness_tasks import load_tasks
+from folio.evaluation.harness import adapter as harness
+from folio.evaluation.harness.adapter import harness_model
+from folio.evaluation.harness.quiet import quietly
+from folio.evaluation.harness.run import measure_harness, perplexity
+from folio.evaluation.harness.tasks import load_tasks
 from folio.evaluation.results import Measurement, read_evaluation, write_evaluation
 from folio.generation.config import GenerationConfig
 from folio.generation.engine import generate
@@ -34,7 +34,7 @@ from folio.model.gpt import GPT
 from folio.runtime import Runtime, make_runtime
 from folio.tokenizer import Tokenizer, TokenizerConfig, gpt2_tokenizer, load_tokenizer, train_tokenizer
 from folio.verbs.action import Terminal
-from folio.verbs.evaluate_harness import run_harness
+from folio.verbs.evaluate.harness import run_harness
 from folio.verbs.library import Model
 
 ON_CPU = Runtime(torch.device("cpu"), "fp32")

@@ -14,10 +14,10 @@ from model_shapes import SHAPES, random_model
 
 from folio.errors import ArtifactError, DataError
 from folio.evaluation.engine import Query
-from folio.evaluation.foreign import ForeignModel
-from folio.evaluation.judge import Continuation, FolioJudge, Judgement, judged
-from folio.evaluation.oracle import bootstrapped, difference, mean_z, measurement, prompt_means, standardized
-from folio.evaluation.prompts import Prompt, passages
+from folio.evaluation.oracle.foreign import ForeignModel
+from folio.evaluation.oracle.judge import Continuation, FolioJudge, Judgement, judged
+from folio.evaluation.oracle.prompts import Prompt, passages
+from folio.evaluation.oracle.scores import bootstrapped, difference, mean_z, measurement, prompt_means, standardized
 from folio.model.folder import save_model
 from folio.model.gpt import GPT
 from folio.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
@@ -110,7 +110,7 @@ def test_a_model_of_another_kind_is_scored_in_batches_as_transformers_does_alone
     assert_plain(ForeignModel(neox), neox, bpe)
     answers = []
     for tokens in (1, 64, 4096):
-        monkeypatch.setattr("folio.evaluation.foreign.FORWARD_TOKENS", tokens)
+        monkeypatch.setattr("folio.evaluation.oracle.foreign.FORWARD_TOKENS", tokens)
         answers.append([j.log_likelihood for row in judged(ForeignModel(neox), PROMPTS, WRITTEN) for j in row])
     assert answers[0] == pytest.approx(answers[1], rel=1e-5)
     assert answers[0] == pytest.approx(answers[2], rel=1e-5)

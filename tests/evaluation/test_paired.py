@@ -9,10 +9,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from folio.evaluation import paired
+from folio.evaluation.comparing import paired
+from folio.evaluation.comparing.paired import Difference, paired_accuracies, paired_ratios, tango_interval
+from folio.evaluation.comparing.seeds import SeedSpread, paired_over_seeds, pooled, seed_spread
+from folio.evaluation.comparing.verdict import judge, needed
 from folio.evaluation.estimates import Z95
-from folio.evaluation.paired import Difference, paired_accuracies, paired_ratios, tango_interval
-from folio.evaluation.seeds import SeedSpread, paired_over_seeds, pooled, seed_spread
 from folio.evaluation.significance import (
     holm,
     mcnemar_p,
@@ -20,7 +21,6 @@ from folio.evaluation.significance import (
     student_quantile,
     student_two_sided,
 )
-from folio.evaluation.verdict import judge, needed
 
 
 def test_mcnemar_is_the_two_sided_binomial_to_the_last_digit() -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from folio.errors import DataError
-from folio.evaluation import processes
+from folio.evaluation.contamination import processes
 
 
 def test_results_come_in_order_and_a_process_that_ends_by_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,5 +20,8 @@ def test_results_come_in_order_and_a_process_that_ends_by_itself_is_told(monkeyp
 
 
 def test_processes_that_search_do_not_load_torch() -> None:
-    code = "import sys, folio.evaluation.processes, folio.evaluation.contamination; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, folio.evaluation.contamination.processes, folio.evaluation.contamination.search; "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

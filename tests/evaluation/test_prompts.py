@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from folio.errors import DataError
-from folio.evaluation.prompts import Passage, draw, last_lines, passages, sample_seed
+from folio.evaluation.oracle.prompts import Passage, draw, last_lines, passages, sample_seed
 
 TEXT = "A:\none\n\nB:\ntwo words\n \t\n\nC:\nthree more words\n"
 

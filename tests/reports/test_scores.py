@@ -12,7 +12,7 @@ from made_up_evaluations import choices, evaluation, losses, write
 from page_checker import check
 
 from folio.artifacts import verify
-from folio.evaluation.comparison import Arm, compare_arms
+from folio.evaluation.comparing.comparison import Arm, compare_arms
 from folio.evaluation.results import read_evaluation
 from folio.reports.intervals import Interval, interval_chart
 from folio.reports.scores import comparison_report, evaluation_report, forests

@@ -18,7 +18,7 @@ from folio.evaluation.estimates import proportion
 from folio.evaluation.results import Measurement, Score, write_evaluation
 from folio.shards import ShardsConfig, write_shards
 from folio.tokenizer import TokenizerConfig, train_tokenizer
-from folio.verbs.evaluate_contamination import ACTION
+from folio.verbs.evaluate.contamination import ACTION
 
 CONTEXT = "A man with a red hat is standing on a ladder near the old barn. He"
 RIGHT = "takes a brush and paints the door in a bright colour."

@@ -16,11 +16,11 @@ from oracle_runs import made_up_play, save_random, train
 import folio
 from folio.artifacts import read_manifest
 from folio.cli import main
-from folio.evaluation.judge import FolioJudge, judged
-from folio.evaluation.oracle import bootstrapped, difference, prompt_means
-from folio.evaluation.prompts import sample_seed
+from folio.evaluation.oracle.judge import FolioJudge, judged
+from folio.evaluation.oracle.prompts import sample_seed
+from folio.evaluation.oracle.scores import bootstrapped, difference, prompt_means
 from folio.evaluation.results import read_evaluation
-from folio.verbs.oracle_scores import places
+from folio.verbs.evaluate.oracle_scores import places
 
 PROMPTS = ("--prompts", "6", "--samples", "2", "--device", "cpu")
 

@@ -150,6 +150,35 @@ def test_the_report_shows_what_was_measured(home: Path) -> None:
     ]
 
 
+def test_an_oracle_judges_what_is_written_after_prompts_that_stay(home: Path) -> None:
+    words = TEXT.replace(".", "").replace(",", "").split()
+    lines = [f"{one} {other}." for one in dict.fromkeys(words) for other in dict.fromkeys(words)]
+    (home / "text.txt").write_text("\n\n".join(lines) + "\n")
+    plain = folio.train(recipe(home, {"tasks": []}), out=home / "judge")
+    asked = {"tasks": [], "oracle": str(plain), "prompts": 3}
+    run = folio.train(recipe(home, asked, best_by="oracle.log_probability"), out=home / "run")
+    measured = evaluations(run)
+    assert [(line["step"], line["name"]) for line in measured] == [(step, "oracle") for step in (2, 4, 6)]
+    scores = {line["step"]: line["scores"]["log_probability"] for line in measured}
+    assert all(score["value"] < 0 and score["n"] <= 3 for score in scores.values())
+    best = max(scores, key=lambda step: scores[step]["value"])
+    assert find_model(run).parent.name == f"step-{best:08d}"
+    assert sha256_of_weights(run) == sha256_of_weights(plain)
+
+
+def test_tasks_of_the_harness_are_measured_too(home: Path) -> None:
+    pytest.importorskip("lm_eval")
+    (home / "mine.yaml").write_text(
+        f"task: mine\ndataset_path: json\ndataset_kwargs: {{data_files: {{validation: {home / 'items.jsonl'}}}}}\n"
+        "validation_split: validation\noutput_type: multiple_choice\ndoc_to_text: ctx\ndoc_to_choice: endings\n"
+        "doc_to_target: label\nmetric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
+    )
+    task = str(home / "mine.yaml")
+    run = folio.train(recipe(home, {"tasks": [], "harness": [task], "every": 0, "items": 12}), out=home / "run")
+    (line,) = evaluations(run)
+    assert line["scores"]["acc"]["n"] == 12
+
+
 @pytest.mark.parametrize(
     ("asked", "best_by", "told"),
     [

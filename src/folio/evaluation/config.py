@@ -24,5 +24,9 @@ class EvaluationConfig(Table):
     """A benchmark's file, as FILE or TASK=FILE. Empty: fetched by name, once."""
     texts: tuple[str, ...] = ()
     """Own texts whose loss is measured: files, folders or globs, all of each."""
+    oracle: str | None = None
+    """A judge of what the model writes after held-out prompts: a run, a model folder or a hub id."""
+    prompts: int = Field(default=20, ge=1)
+    """Prompts for the oracle, drawn once by seed."""
     harness: tuple[str, ...] = ()
     """Tasks of lm-evaluation-harness, on their first `items` documents."""

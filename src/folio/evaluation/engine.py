@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from folio.model.branches import Branches
 from folio.model.gpt import GPT
 from folio.model.loss import chosen_log_probabilities
-from folio.model.reordered import reordered, reordering_helps
+from folio.model.reordered import reordered, reordering_helps, scoring_head
 
 Float64s = NDArray[np.float64]
 
@@ -127,21 +129,27 @@ def _scored(
     model.eval()
     try:
         with torch.no_grad(), autocast or nullcontext():
-            reader = _reading(model, sum(tree.slots for tree in trees))
+            reader, logits = _reading(model, sum(tree.slots for tree in trees))
             for together in _passes(trees, most):
                 poll()
-                _score(reader, together)
+                _score(reader, logits, together)
     finally:
         model.train(was_training)
     return scored
 
 
-def _reading(model: GPT, tokens: int) -> GPT:
-    """The model laid out for reading ``tokens`` as fast as its device can, in the precision that is in force."""
+def _reading(model: GPT, tokens: int) -> tuple[GPT, Callable[[Tensor], Tensor]]:
+    """The model laid out for reading ``tokens`` as fast as its device can, and its head, in the precision in force."""
     device = model.embed.weight.device.type
     lower = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if lower else model.embed.weight.dtype
-    return reordered(model, dtype) if tokens >= WORTH_REORDERING and reordering_helps(model, dtype) else model
+    if tokens >= WORTH_REORDERING and reordering_helps(model, dtype):
+        reader = reordered(model, dtype)
+        return reader, reader.logits
+    if lower:
+        head_VC = scoring_head(model, dtype)
+        return model, lambda hidden: F.linear(hidden, head_VC)
+    return model, model.logits
 
 
 def _trees(query: Query, pieces: Sequence[list[_Piece]], block_size: int, most: int) -> list[_Tree]:
@@ -188,7 +196,7 @@ def _passes(trees: Sequence[_Tree], pass_tokens: int) -> Iterator[list[_Tree]]:
         yield together
 
 
-def _score(model: GPT, trees: Sequence[_Tree]) -> None:
+def _score(model: GPT, logits: Callable[[Tensor], Tensor], trees: Sequence[_Tree]) -> None:
     """One forward pass, which fills in the trees' pieces."""
     ids: list[int] = []
     rows: list[int] = []  # after which token of the pass each target stands
@@ -206,7 +214,7 @@ def _score(model: GPT, trees: Sequence[_Tree]) -> None:
     hidden_NC = model.hidden(torch.tensor([ids], device=device), branches)[0]
     rows_M, order_M = torch.tensor(rows).sort(stable=True)
     log_p_M, likeliest_M = chosen_log_probabilities(
-        hidden_NC, model.logits, rows_M.to(device), torch.tensor(targets)[order_M].to(device), model.config.vocab_size
+        hidden_NC, logits, rows_M.to(device), torch.tensor(targets)[order_M].to(device), model.config.vocab_size
     )
     values, hits = np.empty(len(rows)), np.empty(len(rows), dtype=bool)
     values[order_M.numpy()], hits[order_M.numpy()] = log_p_M.cpu().double().numpy(), likeliest_M.cpu().numpy()

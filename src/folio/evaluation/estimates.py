@@ -34,7 +34,7 @@ def proportion(hits: ArrayLike) -> Estimate:
     n, p = len(values), float(values.mean())
     centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))  # rounding must not part them from p
     return Estimate(p, n, mean(values).standard_error, low, high)
 
 

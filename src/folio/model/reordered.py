@@ -60,6 +60,18 @@ class ReorderedGPT(GPT):
         return cast(Tensor, self.head(hidden_BTC))
 
 
+def scoring_head(model: GPT, dtype: torch.dtype) -> Tensor:
+    """The output head for scoring in ``dtype``, (V, C), without padding; in a lower precision without its mean row.
+
+    What all logits of a position have in common, no softmax feels, but rounding does: a trained GPT-2's lie near -100,
+    where bf16 tells apart halves at best. Without the mean of the rows they lie near 0.
+    """
+    head_VC = model.head_weight.detach()[: model.config.vocab_size]
+    if torch.finfo(dtype).bits < torch.finfo(head_VC.dtype).bits:
+        head_VC = head_VC - head_VC.mean(0)
+    return head_VC.to(dtype)
+
+
 def reordering_helps(model: GPT, dtype: torch.dtype) -> bool:
     """Whether ``model`` lies on a CPU that multiplies ``dtype`` so, and is not laid out in a way of its own already."""
     plain = not isinstance(model, PackedGPT | ReorderedGPT)
@@ -67,18 +79,23 @@ def reordering_helps(model: GPT, dtype: torch.dtype) -> bool:
 
 
 def reordered(model: GPT, dtype: torch.dtype) -> ReorderedGPT:
-    """``model`` as it is now with its matrices reordered, in ``dtype``; a copy of these, so it ages with training."""
+    """``model`` as it is now with its matrices reordered, in ``dtype``; a copy of these, so it ages with training.
+
+    In a lower precision than the model's its logits are shifted, each position's by a number of its own:
+    :func:`scoring_head`.
+    """
     with torch.device("meta"):
         shadow = ReorderedGPT(model.config)
     for name, module in list(model.named_modules()):
         if isinstance(module, MLP) and model.config.activation == "gelu":
             shadow.set_submodule(name, _MLP(module, dtype))
+        elif model.config.activation == "gelu" and ".mlp." in name:
+            continue  # a part of an _MLP, whatever kind of layer it was
         elif isinstance(module, nn.Linear) and name != "head":
-            if not (model.config.activation == "gelu" and ".mlp." in name):
-                shadow.set_submodule(name, ReorderedLinear(module.weight, module.bias, dtype))
+            shadow.set_submodule(name, ReorderedLinear(module.weight, module.bias, dtype))
         elif name and not any(module.children()) and name != "head":
             shadow.set_submodule(name, module)
-    shadow.head = ReorderedLinear(model.head_weight[: model.config.vocab_size], None, dtype)
+    shadow.head = ReorderedLinear(scoring_head(model, dtype), None, dtype)
     for name, buffer in model.named_buffers(recurse=False):
         shadow.register_buffer(name, buffer, persistent=False)
     return shadow.eval()

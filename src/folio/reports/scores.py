@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from folio.evaluation.comparison import Arm, Comparison
+from folio.evaluation.comparing.comparison import Arm, Comparison
+from folio.evaluation.comparing.verdict import written
 from folio.evaluation.results import Evaluation, Score
-from folio.evaluation.verdict import written
 from folio.reports.drawing import WIDE
 from folio.reports.intervals import Interval, interval_chart
 from folio.reports.page import Cell, Page, Stat

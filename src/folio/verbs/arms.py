@@ -70,7 +70,7 @@ def arm_names(arms: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _common_name(arm: Sequence[str]) -> str:
-    from folio.verbs.evaluate_text import short_name
+    from folio.verbs.evaluate.text import short_name
 
     names = [short_name(model) for model in arm]
     if len(names) == 1:
@@ -86,7 +86,7 @@ def _place(model: str) -> str:
 
 def _recipe_and_seed(given: str, evaluations: Mapping[str, Evaluation]) -> tuple[str, Any]:
     """The recipe but for its seed, and the checkpoint's name, of the run that a model is or lies in; and the seed."""
-    from folio.verbs.evaluate_text import training_of
+    from folio.verbs.evaluate.text import training_of
 
     trained = evaluations[given].config.get("trained") if given in evaluations else training_of(given)
     if trained is None:

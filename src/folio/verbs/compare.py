@@ -16,7 +16,7 @@ from folio.verbs.action import Action, Outcome, Terminal, json_value
 from folio.verbs.evaluate import EvaluateOptions
 
 if TYPE_CHECKING:
-    from folio.evaluation.comparison import Arm, Comparison
+    from folio.evaluation.comparing.comparison import Arm, Comparison
     from folio.evaluation.results import Evaluation
 
 
@@ -42,7 +42,7 @@ OWN = ("models", "seeds", "all_pairs", "resampling_seed", "to")
 def compare(options: CompareOptions, terminal: Terminal) -> Outcome:
     """Pair what the models did item by item, print a verdict for each score, and write the page."""
     from folio.artifacts import write_file
-    from folio.evaluation.comparison import Arm, compare_arms
+    from folio.evaluation.comparing.comparison import Arm, compare_arms
     from folio.reports.scores import comparison_report
     from folio.verbs.arms import arm_names, arms_by_seed, given_arms
 
@@ -92,7 +92,7 @@ def _evaluated(
 
 
 def _show(comparisons: Sequence[Comparison], notes: Sequence[str], terminal: Terminal) -> None:
-    from folio.evaluation.verdict import interval_in_words, written
+    from folio.evaluation.comparing.verdict import interval_in_words, written
 
     several = any(one.tests > 1 for one in comparisons)
     columns = ("score", "of", "against", "difference", "95 %", "p, corrected" if several else "p", "n", "")
@@ -152,7 +152,7 @@ def _page(to: Path | None, names: Sequence[str]) -> Path:
     """Where the page goes: as asked, or under comparisons/ by the names of what was compared."""
     if to is not None:
         return to if to.suffix == ".html" else to / "comparison.html"
-    from folio.verbs.evaluate_text import short_name
+    from folio.verbs.evaluate.text import short_name
 
     short = [short_name(name).strip("-.")[:60] or "model" for name in names]
     more = f"-and-{len(short) - 2}-more" if len(short) > 2 else ""

@@ -16,6 +16,7 @@ from folio.evaluation.likelihood import Windows, measure_loss
 from folio.evaluation.loss import loss_on
 from folio.evaluation.material import passages_of
 from folio.evaluation.multiple_choice import measure_task, metrics_of
+from folio.evaluation.oracle.scores import METRIC
 from folio.evaluation.results import Measurement
 from folio.generation.engine import generate
 from folio.model.gpt import GPT
@@ -25,8 +26,9 @@ from folio.tokenizer import Tokenizer
 from folio.training.loop import Line, Poll, Probe, validation_loss
 from folio.verbs.action import Terminal, json_value
 from folio.verbs.evaluate import EvaluateOptions
-from folio.verbs.evaluate_harness import run_harness
-from folio.verbs.evaluate_tasks import Benchmark, benchmarks_of
+from folio.verbs.evaluate.harness import run_harness
+from folio.verbs.evaluate.oracle_probe import oracle_measure
+from folio.verbs.evaluate.tasks import Benchmark, benchmarks_of
 from folio.verbs.library import Model
 from folio.verbs.recipe import Recipe
 
@@ -59,6 +61,9 @@ def measures_of(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> list[
     """
     measures = [_task(benchmark, recipe, tokenizer, runtime) for benchmark in _sampled(recipe)]
     measures += [_text(path, recipe, tokenizer, runtime) for path in recipe.evaluation.texts]
+    if recipe.evaluation.oracle is not None:
+        judged = oracle_measure(recipe, tokenizer, runtime)
+        measures.append(Measure("oracle", (METRIC,), lambda model, ranks, poll: judged(model)))
     measures += [_harness(task, recipe, tokenizer, runtime) for task in recipe.evaluation.harness]
     known = ["loss", *(f"{measure.name}.{metric}" for measure in measures for metric in measure.metrics)]
     best_by = recipe.train.best_by

@@ -121,7 +121,7 @@ def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], Non
     def show(line: Line) -> None:
         if line["kind"] == "validation":
             update(line["step"], {"val": f"{line['nats_per_token']:.3f} ({line['bits_per_byte']:.3f} bits/byte)"})
-        if line["kind"] == "evaluation":
+        if line["kind"] == "evaluation" and line["scores"]:
             metric, score = list(line["scores"].items())[-1]
             update(line["step"], {f"{line['name']} {metric}": f"{score['value']:.4g}"})
         if line["kind"] != "train":

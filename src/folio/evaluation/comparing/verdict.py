@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from folio.evaluation.paired import Difference
+from folio.evaluation.comparing.paired import Difference
 from folio.evaluation.significance import normal_quantile, student_quantile
 
 LEVEL = 0.05

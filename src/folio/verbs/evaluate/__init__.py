@@ -12,14 +12,14 @@ from pydantic import Field
 from folio.config import Table
 from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
-from folio.verbs.evaluate_contamination import ACTION as CONTAMINATION
-from folio.verbs.evaluate_oracle import ACTION as ORACLE
-from folio.verbs.evaluate_tasks import ACTION as TASKS
+from folio.verbs.evaluate.contamination import ACTION as CONTAMINATION
+from folio.verbs.evaluate.oracle import ACTION as ORACLE
+from folio.verbs.evaluate.tasks import ACTION as TASKS
 
 if TYPE_CHECKING:
     from folio.evaluation.results import Evaluation, Measurement
     from folio.runtime import Runtime
-    from folio.verbs.evaluate_tasks import Benchmark
+    from folio.verbs.evaluate.tasks import Benchmark
 
 
 class EvaluateOptions(Table):
@@ -100,7 +100,7 @@ def evaluate_models(models: Sequence[str], options: EvaluateOptions, terminal: T
     from folio.artifacts import refuse_occupied
     from folio.evaluation.results import KIND, read_evaluation
     from folio.runtime import make_runtime
-    from folio.verbs.evaluate_tasks import benchmarks_of
+    from folio.verbs.evaluate.tasks import benchmarks_of
 
     if not models:
         raise ConfigError("no model was named", "Name a run, a checkpoint, a model folder or a hub id.")
@@ -125,9 +125,9 @@ def _evaluate_one(
     terminal: Terminal,
 ) -> None:
     from folio.evaluation.results import write_evaluation
-    from folio.verbs.evaluate_harness import run_harness
-    from folio.verbs.evaluate_tasks import LOSS, names_of, score_benchmark
-    from folio.verbs.evaluate_text import score_text, short_name, source_of, training_of
+    from folio.verbs.evaluate.harness import run_harness
+    from folio.verbs.evaluate.tasks import LOSS, names_of, score_benchmark
+    from folio.verbs.evaluate.text import score_text, short_name, source_of, training_of
     from folio.verbs.library import load
 
     model = load(given, device=str(runtime.device))
@@ -149,7 +149,7 @@ def _evaluate_one(
 
 
 def _folders(models: Sequence[str], options: EvaluateOptions) -> list[Path]:
-    from folio.verbs.evaluate_text import short_name
+    from folio.verbs.evaluate.text import short_name
     from folio.verbs.train import fresh_folder
 
     names = [short_name(model) for model in models]

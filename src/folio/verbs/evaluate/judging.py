@@ -9,12 +9,12 @@ from typing import Literal
 
 from folio.artifacts import MANIFEST
 from folio.errors import ArtifactError, DataError
-from folio.evaluation.foreign import ForeignModel
-from folio.evaluation.judge import Continuation, FolioJudge, Judge, Judgement, judged
-from folio.evaluation.prompts import Drawn
+from folio.evaluation.oracle.foreign import ForeignModel
+from folio.evaluation.oracle.judge import Continuation, FolioJudge, Judge, Judgement, judged
+from folio.evaluation.oracle.prompts import Drawn
 from folio.runtime import Runtime
 from folio.verbs.action import Terminal
-from folio.verbs.continuing import tokenizer_and_shape
+from folio.verbs.evaluate.continuing import tokenizer_and_shape
 from folio.verbs.library import TORCH_DTYPES, load
 
 

@@ -11,8 +11,8 @@ from folio.config import build
 from folio.corpus import Corpus, CorpusConfig, open_corpus
 from folio.corpus.splitting import TailSplit
 from folio.errors import ConfigError, UserError
-from folio.evaluation.prompts import Passage, last_lines, passages
-from folio.verbs.evaluate_text import run_of
+from folio.evaluation.oracle.prompts import Passage, last_lines, passages
+from folio.verbs.evaluate.text import run_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
 
 if TYPE_CHECKING:
-    from folio.evaluation.judge import Continuation
+    from folio.evaluation.oracle.judge import Continuation
 
 REFERENCE = "reference"
 """The name under which the text that really follows is scored."""
@@ -72,15 +72,15 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
 
     What can be known without reading weights is checked before any model writes.
     """
-    from folio.evaluation.prompts import RULE, draw
+    from folio.evaluation.oracle.prompts import RULE, draw
     from folio.generation.config import GenerationConfig
     from folio.runtime import make_runtime
-    from folio.verbs.continuing import continued, open_writer, shown
-    from folio.verbs.evaluate_text import short_name
-    from folio.verbs.held_out import held_out
+    from folio.verbs.evaluate.continuing import continued, open_writer, shown
+    from folio.verbs.evaluate.held_out import held_out
+    from folio.verbs.evaluate.judging import judge_all, open_judge, oracle_refusal, reference
+    from folio.verbs.evaluate.oracle_scores import judged_model, places, show, write
+    from folio.verbs.evaluate.text import short_name
     from folio.verbs.hub import model_folder
-    from folio.verbs.judging import judge_all, open_judge, oracle_refusal, reference
-    from folio.verbs.oracle_scores import judged_model, places, show, write
     from folio.verbs.train import fresh_folder
 
     if repeated := [name for name in options.models if options.models.count(name) > 1]:

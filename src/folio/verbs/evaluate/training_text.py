@@ -11,8 +11,8 @@ from folio.config import build
 from folio.corpus import CorpusConfig, open_corpus
 from folio.corpus.config import is_named
 from folio.errors import ArtifactError, ConfigError
-from folio.evaluation.contamination import Source
-from folio.evaluation.passages import DocumentText, ShardText
+from folio.evaluation.contamination.passages import DocumentText, ShardText
+from folio.evaluation.contamination.search import Source
 from folio.shards import open_shards
 from folio.shards.manifest import KIND as SHARDS
 from folio.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from folio.artifacts import refuse_occupied, write_file
 from folio.errors import DataError
-from folio.evaluation.judge import Continuation, Judgement
-from folio.evaluation.oracle import counts, difference, mean_z, measurement, prompt_means
-from folio.evaluation.prompts import Drawn
+from folio.evaluation.oracle.judge import Continuation, Judgement
+from folio.evaluation.oracle.prompts import Drawn
+from folio.evaluation.oracle.scores import counts, difference, mean_z, measurement, prompt_means
 from folio.evaluation.results import KIND, Measurement, write_evaluation
 from folio.evaluation.significance import holm
 from folio.verbs.action import Terminal
-from folio.verbs.continuing import Writer, shown
-from folio.verbs.evaluate_text import short_name, source_of
+from folio.verbs.evaluate.continuing import Writer, shown
+from folio.verbs.evaluate.text import short_name, source_of
 
 PROMPTS_FILE = "prompts.jsonl"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from folio.evaluation.paired import Difference, Floats, spread_of, student_interval
+from folio.evaluation.comparing.paired import Difference, Floats, spread_of, student_interval
 
 SEEDS = "Student's t over items and seeds, Satterthwaite's degrees of freedom"
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from folio.errors import ArtifactError, ConfigError, DataError, require
 from folio.evaluation.engine import PASS_TOKENS, Likelihood, Query, log_likelihoods
-from folio.evaluation.harness_answers import answer_settings, answer_text
+from folio.evaluation.harness.answers import answer_settings, answer_text
 from folio.model.gpt import GPT
 from folio.tokenizer import Tokenizer
 

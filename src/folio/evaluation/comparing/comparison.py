@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from folio.errors import UserError
-from folio.evaluation.paired import Difference, paired_accuracies, paired_ratios
-from folio.evaluation.pairing import Incomparable, Paired, pair, refuse_unlike
+from folio.evaluation.comparing.paired import Difference, paired_accuracies, paired_ratios
+from folio.evaluation.comparing.pairing import Incomparable, Paired, pair, refuse_unlike
+from folio.evaluation.comparing.seeds import SeedSpread, paired_over_seeds, pooled, seed_spread
+from folio.evaluation.comparing.verdict import LEVEL, Verdict, judge
 from folio.evaluation.results import Evaluation, Score
-from folio.evaluation.seeds import SeedSpread, paired_over_seeds, pooled, seed_spread
 from folio.evaluation.significance import holm
-from folio.evaluation.verdict import LEVEL, Verdict, judge
 
 SPELLED = {"bits_per_byte_spelled": "bits_per_byte"}
 """Where a model has a score by the first name, <unk> stands for bytes, and only that compares with other models."""

@@ -12,15 +12,15 @@ from pydantic import Field
 from folio.config import Table
 from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
-from folio.verbs.evaluate_tasks import files_of
+from folio.verbs.evaluate.tasks import files_of
 
 if TYPE_CHECKING:
-    from folio.evaluation.clean_scores import CleanScore
-    from folio.evaluation.contamination import Findings, SoFar
-    from folio.evaluation.ngrams import NgramIndex
+    from folio.evaluation.contamination.clean_scores import CleanScore
+    from folio.evaluation.contamination.ngrams import NgramIndex
+    from folio.evaluation.contamination.search import Findings, SoFar
     from folio.evaluation.results import Evaluation
     from folio.evaluation.tasks import Task, TaskData
-    from folio.verbs.training_text import TrainingText
+    from folio.verbs.evaluate.training_text import TrainingText
 
 SHOWN_ITEMS = 5
 
@@ -59,9 +59,8 @@ class ContaminationOptions(Table):
 def contamination(options: ContaminationOptions, terminal: Terminal) -> Outcome:
     """Look for every gram of every item; whatever is given is read and checked before the search begins."""
     from folio.artifacts import refuse_occupied
-    from folio.evaluation.clean_scores import clean_scores
-    from folio.evaluation.contamination import index_of, question_texts
-    from folio.evaluation.contamination_folder import (
+    from folio.evaluation.contamination.clean_scores import clean_scores
+    from folio.evaluation.contamination.folder import (
         KIND,
         RULE,
         item_counts,
@@ -69,6 +68,7 @@ def contamination(options: ContaminationOptions, terminal: Terminal) -> Outcome:
         score_record,
         write_contamination,
     )
+    from folio.evaluation.contamination.search import index_of, question_texts
     from folio.evaluation.results import read_evaluation
 
     if sum(source is not None for source in (options.shards, options.corpus, options.text)) != 1:
@@ -136,7 +136,7 @@ def _measured(evaluation: Evaluation, tasks: Mapping[str, tuple[Task, TaskData]]
 
 
 def _training_text(options: ContaminationOptions, index: NgramIndex) -> TrainingText:
-    from folio.verbs.training_text import of_corpus, of_shards
+    from folio.verbs.evaluate.training_text import of_corpus, of_shards
 
     if options.shards is not None:
         return of_shards(options.shards, options.split, options.tokenizer)
@@ -147,7 +147,7 @@ def _training_text(options: ContaminationOptions, index: NgramIndex) -> Training
 
 def _searched(training: TrainingText, index: NgramIndex, workers: int, terminal: Terminal) -> tuple[Findings, float]:
     """What is found, and the seconds it took."""
-    from folio.evaluation.contamination import search
+    from folio.evaluation.contamination.search import search
     from folio.shards.pool import cores
 
     start = time.perf_counter()

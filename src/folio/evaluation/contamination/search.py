@@ -9,9 +9,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from folio.errors import DataError
-from folio.evaluation.ngrams import Ints, NgramIndex, words_of
-from folio.evaluation.passages import Portion
-from folio.evaluation.processes import in_processes
+from folio.evaluation.contamination.ngrams import Ints, NgramIndex, words_of
+from folio.evaluation.contamination.passages import Portion
+from folio.evaluation.contamination.processes import in_processes
 from folio.evaluation.tasks import Question
 
 Answers = Literal["right", "all", "none"]
@@ -19,7 +19,7 @@ State = Literal["contaminated", "clean", "too short"]
 
 
 class Source(Protocol):
-    """A training text in portions that several processes can share: :mod:`folio.evaluation.passages`."""
+    """A training text in portions that several processes can share: :mod:`folio.evaluation.contamination.passages`."""
 
     def portions(self) -> Iterable[Any]:
         """The tasks, in the order of the text."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from folio.artifacts import Parent, new_folder, write_file, write_manifest
-from folio.evaluation.clean_scores import CleanScore
-from folio.evaluation.contamination import ItemOverlap
+from folio.evaluation.contamination.clean_scores import CleanScore
+from folio.evaluation.contamination.search import ItemOverlap
 from folio.evaluation.estimates import Estimate
 
 KIND = "contamination"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from folio.errors import ArtifactError, UserError
-from folio.evaluation.paired import Floats
+from folio.evaluation.comparing.paired import Floats
 from folio.evaluation.results import Item, Measurement, Score
 
 SAME_FACTS = {

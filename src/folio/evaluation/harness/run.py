@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from folio.errors import DataError, UserError, require
-from folio.evaluation.harness_scores import columns, plain, reported, score
-from folio.evaluation.harness_tasks import Tasks
+from folio.evaluation.harness.scores import columns, plain, reported, score
+from folio.evaluation.harness.tasks import Tasks
 from folio.evaluation.results import Item, Measurement, Score
 
 SUFFIX = "lm-eval"
@@ -37,7 +37,7 @@ def measure_harness(
     """Evaluate ``lm`` on loaded tasks: a measurement for each task, and one for each group that has a number.
 
     ``num_fewshot`` counts where a task does not insist on 0; ``limit`` takes the first documents of each task. Called
-    within :func:`folio.evaluation.harness_quiet.quietly`. :class:`DataError` for documents that the task cannot read.
+    within :func:`folio.evaluation.harness.quiet.quietly`. :class:`DataError` for documents that the task cannot read.
     """
     for task in tasks["tasks"].values():
         own = task.get_config("num_fewshot")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from folio.errors import ArtifactError, DataError
-from folio.evaluation.judge import Continuation
-from folio.evaluation.prompts import Prompt, sample_seed
+from folio.evaluation.oracle.judge import Continuation
+from folio.evaluation.oracle.prompts import Prompt, sample_seed
 from folio.generation.answer import Row
 from folio.generation.config import GenerationConfig
 from folio.generation.engine import Generation
@@ -107,19 +107,33 @@ def continued(
     device: str,
     on_progress: Callable[[int, int], None],
 ) -> list[list[Continuation]]:
-    """``samples`` continuations of each prompt, of ``ratio`` times its length in the model's own tokens (at least one).
-
-    A continuation is drawn by :func:`sample_seed`; together in a batch are prompts of like length. Neither depends on
-    any other model. ``on_progress`` is told how many continuations and tokens are written. The weights are held only
-    meanwhile.
-    """
-    from folio.model.packed import pack, packing_helps
+    """What the model of ``writer`` writes after each prompt, its weights held only meanwhile: :func:`continued_by`."""
     from folio.verbs.library import load
 
     model = load(writer.folder, dtype=dtype, device=device)
     gpt, model.gpt = model.gpt, None  # type: ignore[assignment]
-    writing = pack(gpt) if packing_helps(gpt) else gpt
-    del gpt
+    return continued_by(gpt, writer, prompts, config, ratio=ratio, samples=samples, seed=seed, on_progress=on_progress)
+
+
+def continued_by(
+    model: GPT,
+    writer: Writer,
+    prompts: Sequence[Prompt],
+    config: GenerationConfig,
+    *,
+    ratio: float,
+    samples: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] = lambda texts, tokens: None,
+) -> list[list[Continuation]]:
+    """``samples`` continuations of each prompt, of ``ratio`` times its length in the model's own tokens (at least one).
+
+    A continuation is drawn by :func:`sample_seed`; together in a batch are prompts of like length. Neither depends on
+    any other model. ``on_progress`` is told how many continuations and tokens are written.
+    """
+    from folio.model.packed import pack, packing_helps
+
+    writing = pack(model) if packing_helps(model) else model
     tasks = []
     for prompt in prompts:
         ids = writer.tokenizer.encode(prompt.text)

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from folio.errors import DataError
+from folio.evaluation.comparing.paired import Difference, paired_ratios
 from folio.evaluation.estimates import Estimate
-from folio.evaluation.judge import Continuation, Judgement
-from folio.evaluation.paired import Difference, paired_ratios
-from folio.evaluation.prompts import Prompt
+from folio.evaluation.oracle.judge import Continuation, Judgement
+from folio.evaluation.oracle.prompts import Prompt
 from folio.evaluation.results import Measurement, Score
 
 NAME = "oracle"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from folio.verbs.action import Terminal
 
 if TYPE_CHECKING:
-    from folio.evaluation.harness import Bar, Write
+    from folio.evaluation.harness.adapter import Bar, Write
     from folio.evaluation.results import Measurement
     from folio.runtime import Runtime
     from folio.verbs.library import Model
@@ -55,10 +55,10 @@ def run_harness(
     Prints what the scores do not show: numbers that no items give again, and what the harness warned of.
     ``poll`` is called between forward passes.
     """
-    from folio.evaluation.harness import harness_model
-    from folio.evaluation.harness_quiet import quietly
-    from folio.evaluation.harness_run import measure_harness
-    from folio.evaluation.harness_tasks import load_tasks
+    from folio.evaluation.harness.adapter import harness_model
+    from folio.evaluation.harness.quiet import quietly
+    from folio.evaluation.harness.run import measure_harness
+    from folio.evaluation.harness.tasks import load_tasks
 
     with quietly() as (warned, aloud):
         names = [name.strip() for given in options.harness for name in given.split(",") if name.strip()]

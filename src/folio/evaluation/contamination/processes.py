@@ -29,9 +29,8 @@ Result = TypeVar("Result")
 
 TASKS_BEFORE_PROCESSES = 16
 """About the work that starting processes costs, where a task takes a tenth of a second."""
-BOOTSTRAP = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from folio.evaluation.processes import main; main()"
-)
+BOOTSTRAP = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+BOOTSTRAP += "from folio.evaluation.contamination.processes import main; main()"
 
 
 def in_processes(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Result]]:

@@ -1,0 +1,1 @@
+"""Two or more evaluations held against each other, item by item."""

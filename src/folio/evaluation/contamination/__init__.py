@@ -1,0 +1,1 @@
+"""Benchmark items found in training text, exactly."""

@@ -1,0 +1,1 @@
+"""A judge model that scores what other models write."""
