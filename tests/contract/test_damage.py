@@ -234,7 +234,8 @@ def test_a_damaged_best_checkpoint_is_named_with_the_others(verb: str, copy: Pat
     others = [path for path in (copy / "checkpoints").iterdir() if path != best.parent]
     assert others
     assert all(f"'{path}'" in done.stderr for path in others)
-    assert folio_process(verb, others[0]).returncode == 0
+    where = ["--to", copy.parent / "evaluation"] if verb == "evaluate" else []
+    assert folio_process(verb, others[0], *where).returncode == 0
 
 
 def a_changed_digit(content: bytes) -> bytes:
