@@ -35,6 +35,7 @@ VERBS = {
     "verify-resume": ("folio.verbs.verify_resume", "prove that a run killed at random moments ends with the same bits"),
     "evaluate": ("folio.verbs.evaluate", "measure a model"),
     "compare": ("folio.verbs.compare", "compare models item by item: better, worse, or cannot tell"),
+    "synthesize": ("folio.verbs.synthesize", "collect examples for fine-tuning from an OpenAI-compatible endpoint"),
     "generate": ("folio.verbs.generate", "let a model write"),
     "report": ("folio.verbs.report", "one self-contained page about one or more runs"),
     "bench": ("folio.verbs.bench", "measure this machine: training, generation, encoding, evaluation"),

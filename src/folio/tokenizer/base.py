@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -89,6 +89,15 @@ class Tokenizer(ABC):
     def special_ids(self) -> dict[str, int]:
         """The special tokens and their ids."""
         return {token.content: token.id for token in self._added if token.special}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``tokenizer_config.json`` says: the names of special tokens, a chat template."""
+        return dict(self._settings)
+
+    def with_settings(self, **changes: Any) -> Self:
+        """The same tokenizer with these keys of ``tokenizer_config.json`` changed."""
+        return type(self)(self._spec, {**self._settings, **changes})
 
     def encode(self, text: str, allowed_special: bool = False) -> list[int]:
         """The ids of ``text``. A special token written in it is plain text unless ``allowed_special``.

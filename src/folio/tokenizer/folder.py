@@ -14,6 +14,7 @@ from folio.tokenizer.characters import CharTokenizer
 from folio.tokenizer.patterns import CHARACTER_PATTERN, WORD_PATTERN
 from folio.tokenizer.words import WordTokenizer
 
+TEMPLATE_FILE = "chat_template.jinja"
 _KNOWN = "Folio reads byte-level BPE (GPT-2, Llama 3, Qwen) and its own char and word tokenizers."
 _NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD"}
 
@@ -29,9 +30,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if not path.is_file():
         found = "does not exist" if not folder.exists() else f"has no {FILE}"
         raise ArtifactError(f"'{folder}' is no tokenizer: it {found}", "Check the path.")
-    verify_part(folder, (FILE, CONFIG_FILE))
+    verify_part(folder, (FILE, CONFIG_FILE, TEMPLATE_FILE))
     spec = _read_json(path)
     settings = _read_json(folder / CONFIG_FILE) if (folder / CONFIG_FILE).is_file() else {}
+    if (folder / TEMPLATE_FILE).is_file():  # which transformers, too, takes before that of the settings
+        settings["chat_template"] = _read(folder / TEMPLATE_FILE)
     try:
         return _kind_of(spec)(spec, settings)
     except UserError as error:
@@ -94,10 +97,17 @@ def _check_ids(spec: dict[str, Any]) -> None:
         raise ArtifactError("damaged: one token has two ids", "Restore the file.")
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (ValueError, OSError) as error:
+        raise _damaged(path, str(error)) from None
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        content = json.loads(_read(path))
+    except ValueError as error:
         raise _damaged(path, str(error)) from None
     if not isinstance(content, dict):
         raise _damaged(path, "it is not a JSON object")

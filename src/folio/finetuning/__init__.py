@@ -1,0 +1,1 @@
+"""Turning a pretrained model to a task: examples, methods, and the making of examples."""
