@@ -200,7 +200,8 @@ def read_manifest(folder: Path, kind: str | None = None) -> Manifest:
         raise ArtifactError(f"'{folder}' does not exist", "Check the path.")
     if not path.is_file():
         what = kind or "Folio"
-        raise ArtifactError(f"'{folder}' is not a {what} folder: it has no {MANIFEST}", "Check the path.")
+        article = "an" if what[0] in "aeiou" else "a"
+        raise ArtifactError(f"'{folder}' is not {article} {what} folder: it has no {MANIFEST}", "Check the path.")
     try:
         content = path.read_bytes()
         manifest = Manifest.model_validate_json(content)

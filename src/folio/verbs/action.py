@@ -129,7 +129,10 @@ class Terminal:
 
 
 def cell_text(value: object) -> str:
-    """A table cell: 12,345 for whole numbers, four significant digits for fractions, nothing for None."""
+    """A table cell: 12,345 for whole numbers, four significant digits for fractions, nothing for None.
+
+    A fraction of a billion or more is written as a power of ten: a perplexity may be anything.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -137,7 +140,7 @@ def cell_text(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e9 else f"{value:.4g}"
     return str(value)
 
 
