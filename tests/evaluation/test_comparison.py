@@ -178,6 +178,30 @@ def test_a_loss_may_be_of_models_with_other_contexts_and_says_so_but_not_of_anot
         compare_arms([long, arm("slides", convention(texts(0), "sliding window of 256, stride 64"))])
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        ("sliding window of 256, stride 256", "sliding window of 256, stride 1", False),
+        ("sliding window of 256, stride 128", "sliding window of 256, stride 64", False),
+        ("sliding window of 256, stride 128", "sliding window of 64, stride 32", True),
+        ("sliding window of 256, stride 128", "sliding window of 64, stride 1", False),
+        ("sliding window of 256, stride 8", "sliding window of 64, stride 8", True),
+        ("disjoint blocks of 256", "disjoint blocks of 64", True),
+        ("disjoint blocks of 256", "sliding window of 256, stride 256", False),
+    ],
+)
+def test_windows_of_other_sizes_compare_where_they_move_in_the_same_way(first: str, second: str, alike: bool) -> None:
+    def convention(name: str, measurement: Measurement) -> Measurement:
+        return replace(measurement, scores=tuple(replace(one, convention=name) for one in measurement.scores))
+
+    arms = [arm("a", convention(first, texts(0))), arm("b", convention(second, texts(0.1)))]
+    if alike:
+        assert compare_arms(arms)[0]
+    else:
+        with pytest.raises(UserError, match="differ in the convention"):
+            compare_arms(arms)
+
+
 def test_a_last_document_that_was_cut_elsewhere_is_left_out_and_counted() -> None:
     whole = texts(0.0)
     cut = replace(whole, items=[*whole.items[:-1], {**whole.items[-1], "tokens": 1, "bytes": 1}])

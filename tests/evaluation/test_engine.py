@@ -12,7 +12,7 @@ import torch
 from model_shapes import SHAPES, random_model
 
 from folio.evaluation import engine
-from folio.evaluation.engine import Likelihood, Query, log_likelihoods, token_log_probabilities
+from folio.evaluation.engine import Likelihood, Query, log_likelihoods, pieces_of, token_log_probabilities
 from folio.model.folder import save_model
 from folio.model.gpt import GPT
 from folio.model.loss import chosen_log_probabilities
@@ -133,6 +133,20 @@ def test_a_continuation_longer_than_the_context_is_scored_whole_with_half_a_cont
             total += sum(plainly(model, whole[start - T // 2 : start], whole[start : start + T // 2])[0])
     assert answer.log_likelihood == pytest.approx(total, abs=1e-3)
     assert (answer.tokens, answer.cut > 0) == (length, True)
+
+
+def test_pieces_cover_a_continuation_once_and_are_seen_at_once() -> None:
+    draw = random.Random(4)
+    for _ in range(200):
+        context, continuation = ids(draw, 1, 40), ids(draw, 1, 90)
+        block_size = draw.randint(1, 40)
+        pieces = pieces_of(context, continuation, block_size)
+        assert [id for _, _, scored in pieces for id in scored] == continuation
+        assert all(len(seen) + len(scored) - 1 <= block_size and len(seen) >= 1 for _, seen, scored in pieces)
+        cut, seen, _ = pieces[0]
+        assert list(seen) == context[cut:]
+        if len(pieces) > 1:
+            assert all(len(seen) >= min(block_size // 2, len(context)) for _, seen, _ in pieces)
 
 
 def test_greedy_is_true_of_what_the_model_would_write() -> None:

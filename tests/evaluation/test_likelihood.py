@@ -59,7 +59,9 @@ def test_blocks_give_the_very_sum_of_the_validation_loss(kind: str) -> None:
     assert sum(item["tokens"] for item in measured.items) == validation.tokens == len(stream) - 1
     assert measured.score("nats_per_token").value == pytest.approx(validation.nats_per_token, rel=1e-6)
     assert measured.score("perplexity").value == pytest.approx(validation.perplexity, rel=1e-5)
-    assert measured.facts["bytes"] == stream.text_bytes
+    assert measured.facts["bytes"] == stream.text_bytes == sum(len(one.text.encode()) for one in texts)
+    bits = validation.total_nats / math.log(2) / stream.text_bytes
+    assert measured.score("bits_per_byte").value == pytest.approx(bits, rel=1e-6)
 
 
 @pytest.mark.parametrize("stride", [1, 5, 16, 32])

@@ -217,6 +217,35 @@ def test_pairs_are_cut_where_the_context_ends_by_itself() -> None:
     assert encode_pair(tokenizer.encode, "A man ", "is", "apart")[0] == tokenizer.encode("A man ")
 
 
+def test_what_stands_before_every_text_stands_before_a_context_of_the_harness(tmp_path: Path) -> None:
+    import tokenizers
+
+    class Opening(type(tokenizer_of())):  # type: ignore[misc]
+        @property
+        def backend(self) -> tokenizers.Tokenizer:
+            backend = tokenizers.Tokenizer.from_str(json.dumps(self._spec))
+            special = [("<|endoftext|>", self.eot_id)]
+            backend.post_processor = tokenizers.processors.TemplateProcessing(
+                single="<|endoftext|> $A", special_tokens=special
+            )
+            return backend
+
+    plain = tokenizer_of()
+    opening = Opening(plain._spec, plain._settings)
+    model = model_for(plain)
+    path = hellaswag(tmp_path / "h.jsonl")
+    for convention, alike in (("harness", False), ("completion", True)):
+        with_it = measured(path, "hellaswag", convention, opening, model)
+        without = measured(path, "hellaswag", convention, plain, model)
+        same = with_it.items[0]["log_likelihoods"] == pytest.approx(without.items[0]["log_likelihoods"], abs=1e-4)
+        assert same == alike
+    context = [plain.eot_id, *plain.encode("Skiing: A man is on a hill. He")]
+    both = plain.encode("Skiing: A man is on a hill. He skis down it.")
+    expected = log_p(model, context, both[len(context) - 1 :])
+    found = measured(path, "hellaswag", "harness", opening, model)
+    assert found.items[0]["log_likelihoods"][0] == pytest.approx(expected, abs=1e-4)
+
+
 def test_neighbours_with_one_context_are_one_query() -> None:
     queries = grouped([([1], [2]), ([1], [3, 4]), ([5], [6]), ([1], [7])])
     assert [(q.context, q.continuations) for q in queries] == [([1], ([2], [3, 4])), ([5], ([6],)), ([1], ([7],))]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from folio.evaluation.oracle.prompts import Prompt, passages
 from folio.evaluation.oracle.scores import bootstrapped, difference, mean_z, measurement, prompt_means, standardized
 from folio.model.folder import save_model
 from folio.model.gpt import GPT
-from folio.tokenizer import Tokenizer, TokenizerConfig, train_tokenizer
+from folio.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer, train_tokenizer
+from folio.tokenizer.base import END_OF_TEXT
 
 LINES = ["To be, or not to be, that is the question:\n", "Whether 'tis nobler in the mind to suffer — naïve Ω\n"] * 8
 PROMPTS = ["To be", "that is the question: to suffer in the mind", "Whether 'tis nobler"]
@@ -160,6 +163,41 @@ def test_what_a_tokenizer_sets_before_every_text_is_read_and_never_scored(neox: 
     )
     assert dressed.log_likelihood == pytest.approx(expected.log_likelihood, rel=1e-5)
     assert dressed.tokens == expected.tokens
+
+
+def test_the_score_does_not_depend_on_who_opens_a_folder_whose_tokenizer_opens_every_text(
+    exported: Path, gpt: GPT, bpe: Tokenizer, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    folder = tmp_path / "with-bos"
+    shutil.copytree(exported, folder)
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    eot = END_OF_TEXT
+    spec["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": eot, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {eot: {"id": eot, "ids": [bpe.eot_id], "tokens": [eot]}},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    ours, theirs = FolioJudge(load_tokenizer(folder), lambda: gpt), ForeignModel(folder)
+    assert ours.opening_ids == theirs.opening_ids == [bpe.eot_id]
+    assert FolioJudge(bpe, lambda: gpt).opening_ids == []
+    for mine, other in zip(judged(ours, PROMPTS, WRITTEN), judged(theirs, PROMPTS, WRITTEN), strict=True):
+        assert [one.log_likelihood for one in mine] == pytest.approx([one.log_likelihood for one in other], rel=1e-5)
+        assert [(one.tokens, one.cut) for one in mine] == [(one.tokens, one.cut) for one in other]
+
+
+def test_weights_are_read_to_be_checked_and_let_go(neox: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    judge = ForeignModel(neox)
+    judge.check_weights()
+    assert "_model" not in vars(judge)
+    for file in neox.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ArtifactError, match="cannot open the model"):
+        ForeignModel(tmp_path).check_weights()
 
 
 def test_weights_that_could_run_code_are_not_opened(neox: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from folio.evaluation.comparing import paired
-from folio.evaluation.comparing.paired import Difference, paired_accuracies, paired_ratios, tango_interval
+from folio.evaluation.comparing.paired import Difference, Floats, paired_accuracies, paired_ratios, tango_interval
 from folio.evaluation.comparing.seeds import SeedSpread, paired_over_seeds, pooled, seed_spread
 from folio.evaluation.comparing.verdict import judge, needed
 from folio.evaluation.estimates import Z95
@@ -295,6 +295,42 @@ def test_verdicts_in_words() -> None:
     assert "the same on every item" in judge(none, none.p, 0.05, better="higher", points=True).words
     one = paired_ratios([1.0], [2.0], [1.0])
     assert "one item alone" in judge(one, one.p, 0.05, better="lower", points=False).words
+
+
+@pytest.mark.parametrize(("gained", "equal", "needs"), [(2, 0, 6), (4, 0, 6), (3, 3, 12)])
+def test_few_answers_that_all_differ_one_way_need_as_many_as_the_exact_test_can_reject_with(
+    gained: int, equal: int, needs: int
+) -> None:
+    seen = paired_accuracies(np.zeros(gained + equal), np.repeat([1.0, 0.0], [gained, equal]))
+    verdict = judge(seen, seen.p, 0.05, better="higher", points=True)
+    assert verdict.outcome == "cannot tell"
+    assert verdict.items_needed is not None
+    assert verdict.items_needed >= needs
+    rejecting = verdict.items_needed * gained // (gained + equal)
+    assert mcnemar_p(rejecting, 0) <= 0.05 < mcnemar_p(5, 0)
+
+
+def test_a_corrected_level_asks_for_more_discordant_items() -> None:
+    seen = paired_accuracies(np.zeros(4), np.ones(4))
+    items, _ = needed(seen, 0.01)
+    assert items is not None
+    assert items >= 8
+    assert mcnemar_p(8, 0) <= 0.01 < mcnemar_p(7, 0)
+
+
+def test_one_item_of_an_accuracy_on_which_models_differ_can_tell_nothing() -> None:
+    seen = paired_accuracies([0.0], [1.0])
+    verdict = judge(seen, seen.p, 0.05, better="higher", points=True)
+    assert verdict.words == "cannot tell with n = 1: one item alone has no spread"
+    assert math.isnan(verdict.detectable)
+
+
+@pytest.mark.parametrize("second", [np.zeros(10), np.ones(10)])
+def test_without_a_spread_nothing_is_said_to_be_detectable(second: Floats) -> None:
+    seen = paired_accuracies(np.zeros(10), second)
+    verdict = judge(seen, seen.p, 0.05, better="higher", points=True)
+    assert verdict.outcome == ("better" if second.any() else "cannot tell")
+    assert math.isnan(verdict.detectable)
 
 
 def test_where_neither_items_nor_seeds_alone_would_do_both_are_asked_for() -> None:

@@ -106,8 +106,14 @@ def test_answers_that_do_not_pass_are_kept_aside_and_replaced(here: Here, world:
     faults = {1: "empty", 3: "length", 5: "content filter"}
     world.choose = lambda number, body: faults.get(number)
     same = text_of("the same")
-    often = ("a11 ", "a10 ", "a9 ")  # so that some are left whichever answers the faults hit
-    world.write = lambda prompt: same if any(word in prompt for word in often) else "of " + text_of(prompt)
+
+    def write(prompt: str) -> str:
+        """Often the same text, and often a forbidden word, so that some are left whichever answers the faults hit."""
+        if any(word in prompt for word in ("a11 ", "a10 ", "a9 ")):
+            return same
+        return ("moss7 " if any(word in prompt for word in ("b8 ", "b7 ", "b6 ")) else "of ") + text_of(prompt)
+
+    world.write = write
     assert here("--filters.forbidden", "moss7", "--amount.count", "40", "--filters.max-words", "31") == 0
     kept, filtered = records(here.out), records(here.out, "filtered.jsonl")
     assert len(kept) == 40

@@ -17,7 +17,7 @@ from real_runs import write_recipe
 import folio
 from folio.config import read_toml
 from folio.errors import ArtifactError, ConfigError, UserError
-from folio.evaluation.results import read_evaluation
+from folio.evaluation.results import read_evaluation, write_evaluation
 from folio.verbs import evaluate as evaluate_verb
 from folio.verbs.action import Terminal
 from folio.verbs.arms import arm_names, given_arms
@@ -160,6 +160,46 @@ def test_only_what_is_not_evaluated_yet_is_evaluated_and_by_the_options_given(
     ((models, given),) = asked
     assert models == given.models == ("runs/x",)
     assert (given.tasks, given.limit, given.to) == (("quiz",), 7, None), "--to is the page's, not an evaluation's"
+
+
+def test_a_second_comparison_does_not_take_the_place_of_the_first(quizzes: list[str]) -> None:
+    first, second, third = (compare(CompareOptions(models=tuple(quizzes[:2])), QUIET).wrote for _ in range(3))
+    assert [page.name for page, _ in (first, second, third)] == [
+        "old-against-new.html", "old-against-new-2.html", "old-against-new-3.html",
+    ]  # fmt: skip
+    assert all(path.is_file() for path in (*first, *second, *third))
+
+
+def test_a_model_is_measured_as_the_evaluation_beside_it_was(
+    tmp_path: Path, quizzes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def evaluate_models(models: Sequence[str], options: Any, terminal: Terminal) -> list[Any]:
+        asked.append(options)
+        return [read_evaluation(Path(quizzes[1])) for _ in models]
+
+    monkeypatch.setattr(evaluate_verb, "evaluate_models", evaluate_models)
+
+    def stored(name: str, **options: Any) -> str:
+        config = {"model": name, "options": {**options, "device": "cuda:7"}}
+        return str(write_evaluation(tmp_path / name, [choices([0, 1] * 250)], config))
+
+    asked_so = stored("asked", tasks=["quiz"], convention=["plain"], limit=7, text="a.txt")
+    compare(CompareOptions(models=(asked_so, "runs/b")), QUIET)
+    compare(parse(CompareOptions, [asked_so, "runs/b", "--limit", "3", "--corpus", "x"]), QUIET)
+    compare(parse(CompareOptions, [asked_so, "runs/b", "--tasks", "loss"]), QUIET)
+    assert [(one.tasks, one.convention, one.limit, one.text, one.device) for one in asked] == [
+        (("quiz",), ("plain",), 7, "a.txt", "auto"),
+        (("quiz",), ("plain",), 3, None, "auto"),
+        (("loss",), (), None, None, "auto"),
+    ]
+    asked.clear()
+    with pytest.raises(ConfigError, match="does not say by which options"):
+        compare(CompareOptions(models=(quizzes[0], "runs/b")), QUIET)
+    with pytest.raises(ConfigError, match="were made by other options"):
+        compare(CompareOptions(models=(asked_so, stored("else", tasks=["loss"]), "runs/b")), QUIET)
+    assert not asked
 
 
 def test_options_of_evaluation_are_not_read_and_ignored(quizzes: list[str]) -> None:

@@ -1,68 +1,46 @@
-"""``folio evaluate``: one table for several models, folders with every item, and mistakes told in one line."""
+"""``folio evaluate``: one table for several models, folders with every item, and nothing that was measured lost."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluated_runs import QUIET, RIDDLES, SCENES, make_home, recipe
 
 import folio
 from folio.cli import main
 from folio.evaluation.results import read_evaluation
-from folio.verbs.action import Terminal
 from folio.verbs.evaluate import EvaluateOptions, evaluate
+from folio.verbs.evaluate.tasks import score_benchmark
 
-QUIET = Terminal(quiet=True)
-TEXT = "the cook stirs the egg in the pan. a man skis down the hill, and the snow is blue.\n"
-SCENES = [
-    {"ind": i, "activity_label": "Cooking", "ctx": f"A pan is on the stove {i}. the cook", "label": i % 4,
-     "endings": ["stirs the egg.", "skis down the hill.", "is blue.", "eats a man in the snow."]}
-    for i in range(12)
-]  # fmt: skip
-
-
-def recipe(text: Path, kind: str, **tables: Any) -> dict[str, Any]:
-    sizes = {"bpe": {"vocab_size": 270}, "word": {"min_count": 2}, "char": {}}[kind]
-    return {
-        "corpus": {"path": str(text)},
-        "tokenizer": {"kind": kind, **sizes},
-        "model": {"block_size": 32, "n_layer": 1, "n_head": 2, "n_embd": 16},
-        "train": {"steps": 4, "batch_tokens": 128, "validation_tokens": 64, "device": "cpu", **tables.pop("train", {})},
-        **tables,
-    }
+HARNESS_TASK = """
+task: scenes
+dataset_path: json
+dataset_kwargs: {{data_files: {{validation: "{file}"}}}}
+validation_split: validation
+fewshot_split: validation
+output_type: multiple_choice
+doc_to_text: "{{{{ctx}}}}"
+doc_to_choice: endings
+doc_to_target: label
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs on one text, another text, and HellaSwag-like items."""
-    home = tmp_path_factory.mktemp("evaluate")
-    (home / "text.txt").write_text("0123456789 A C fjqvxyz\n" + TEXT * 60)
-    (home / "other.txt").write_text("a blue pan is in the snow, and the man stirs it.\nthe zebra eats.\n" * 90)
-    (home / "items.jsonl").write_text("".join(json.dumps(scene) + "\n" for scene in SCENES))
-    for kind in ("bpe", "char", "word"):
-        folio.train(recipe(home / "text.txt", kind), out=home / "runs" / kind)
-    return home
+    return make_home(tmp_path_factory.mktemp("evaluate"))
 
 
 @pytest.fixture(autouse=True)
 def _there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What a mistaken command says; it must be one message, exit 2, and leave nothing behind."""
-    before = sorted(Path().rglob("*"))
-    assert main(["evaluate", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("folio: ")
-    assert "Traceback" not in told
-    assert len(told.strip().splitlines()) <= 2
-    assert sorted(Path().rglob("*")) == before
-    return told
 
 
 def test_models_of_every_tokenizer_stand_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,77 +150,121 @@ def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert names == ["arc-challenge", "arc-easy", "hellaswag", "lambada", "openbookqa", "piqa", "winogrande"]
 
 
-MISTAKES = {
-    "no model": ((), "no model was named"),
-    "two texts": (("runs/bpe", "--text", "other.txt", "--corpus", "shakespeare"), "three ways to say one thing"),
-    "unknown task": (("runs/bpe", "--tasks", "helaswag"), "Did you mean 'hellaswag'?"),
-    "unknown convention": (
-        ("runs/bpe", "--tasks", "hellaswag", "--data", "items.jsonl", "--convention", "completions"),
-        "Did you mean 'completion'?",
-    ),
-    "whose file": (
-        ("runs/bpe", "--tasks", "hellaswag,piqa", "--data", "items.jsonl"),
-        "--data items.jsonl does not say whose file it is",
-    ),
-    "no such file": (("runs/bpe", "--tasks", "hellaswag", "--data", "nowhere.jsonl"), "'nowhere.jsonl'"),
-    "another task's file": (("runs/bpe", "--tasks", "piqa", "--data", "items.jsonl"), "looks like"),
-    "a stride of nothing": (("runs/bpe", "--stride", "4"), "--stride is that of a sliding window"),
-    "a stride too long": (("runs/bpe", "--window", "sliding", "--stride", "33"), "does not fit a context of 32"),
-    "no such model": (("runs/nothing", "--text", "other.txt"), "'runs/nothing'"),
-    "no such text": (("runs/bpe", "--text", "nothing.txt"), "nothing.txt"),
-    "too few examples": (
-        (
-            "runs/bpe",
-            "--tasks",
-            "hellaswag",
-            "--data",
-            "items.jsonl",
-            "--shots-from",
-            "items.jsonl",
-            "--num-fewshot",
-            "40",
-        ),
-        "few-shot examples are drawn from at least 41 items",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_in_a_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments, told = MISTAKES[name]
-    assert told in refusal(capsys, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ('{"ind": 3, "ctx": "A', "line 13 is not JSON"),
-        (json.dumps({**SCENES[0], "ind": 90, "label": 4}), "line 13"),
-        (json.dumps({**SCENES[0], "ind": 91, "endings": ["a", "", "c", "d"]}), "line 13"),
-    ],
-)
-def test_a_damaged_item_is_named_by_file_and_line(
-    line: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_was_measured_survives_an_interruption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "damaged.jsonl"
-    path.write_text(Path("items.jsonl").read_text() + line + "\n")
-    said = refusal(capsys, "runs/bpe", "--tasks", "hellaswag", "--data", str(path))
-    assert "damaged.jsonl" in said
-    assert told in said.replace(":13", " line 13")
+    from folio.verbs.evaluate import measuring
+
+    calls: list[str] = []
+
+    def interrupted(model: Any, benchmark: Any, *rest: Any) -> Any:
+        calls.append(benchmark.name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return score_benchmark(model, benchmark, *rest)
+
+    monkeypatch.setattr(measuring, "score_benchmark", interrupted)
+    models = ("runs/bpe", "runs/char", "runs/word")
+    asked = ["--tasks", "loss,hellaswag", "--data", "items.jsonl", "--text", "other.txt", "--to", str(tmp_path / "e")]
+    assert main(["evaluate", *models, *asked]) == 3
+    told = capsys.readouterr().err
+    assert "Not measured, or not on everything: runs/char runs/word\n" in told
+    assert f"kept are loss, hellaswag.completion, hellaswag.harness in {tmp_path}/e/bpe" in told
+    assert f"loss, hellaswag.completion in {tmp_path}/e/char" in told
+    whole, begun = (read_evaluation(tmp_path / "e" / name) for name in ("bpe", "char"))
+    assert list(whole.measurements) == ["loss", "hellaswag.completion", "hellaswag.harness"]
+    assert "not_measured" not in whole.config
+    assert list(begun.measurements) == ["loss", "hellaswag.completion"]
+    assert begun.config["not_measured"] == ["hellaswag.harness"]
 
 
-def test_a_missing_file_is_told_within_two_seconds_offline(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_an_interruption_before_anything_was_measured_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FOLIO_CACHE", str(tmp_path))
-    begun = time.perf_counter()
-    said = refusal(capsys, "runs/bpe", "--tasks", "arc-easy")
-    assert time.perf_counter() - begun < 2
-    assert "--data arc-easy=FILE" in said
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("folio.evaluation.likelihood.measure_loss", interrupted)
+    assert main(["evaluate", "runs/bpe", "--text", "other.txt", "--to", str(tmp_path / "e")]) == 3
+    assert "unfinished work was not saved" in capsys.readouterr().err
+    assert not (tmp_path / "e").exists()
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("keep")
-    said = refusal(capsys, "runs/bpe", "--text", "other.txt", "--to", str(tmp_path / "mine"))
-    assert "already exists and holds something else" in said
+def test_what_was_measured_survives_a_mistake_that_only_the_model_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(json.dumps({**SCENES[0], "ctx": "Ein Öfchen?"}))
+    asked = ["runs/char", "--tasks", "loss,hellaswag", "--convention", "completion", "--data", str(path)]
+    assert main(["evaluate", *asked, "--text", "other.txt", "--to", str(tmp_path / "e")]) == 2
+    told = capsys.readouterr().err
+    assert f"can be written in this model's vocabulary; kept are loss in {tmp_path}/e\n" in told
+    assert list(read_evaluation(tmp_path / "e").measurements) == ["loss"]
+
+
+def test_what_is_kept_of_the_options_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(RIDDLES + 'shots = "others"\n')
+    for name in ("items.jsonl", "other.txt"):
+        shutil.copy(name, tmp_path)
+    options = EvaluateOptions(
+        models=("runs/bpe",),
+        tasks=(f"loss,{tmp_path}/mine.toml",),
+        data=(f"riddles={tmp_path}/items.jsonl",),
+        text=os.path.relpath(tmp_path / "other.txt"),
+        shots_from=Path("./items.jsonl"),
+        num_fewshot=1,
+        limit=2,
+        to=tmp_path / "e",
+    )
+    evaluate(options, QUIET)
+    assert read_evaluation(tmp_path / "e").config["options"] == {
+        "tasks": ["loss,mine.toml"],
+        "data": ["riddles=items.jsonl"],
+        "text": "other.txt",
+        "shots_from": "items.jsonl",
+        "num_fewshot": 1,
+        "limit": 2,
+    }
+
+
+def test_models_of_one_name_have_folders_of_their_own_and_the_next_command_can_be_pasted(tmp_path: Path) -> None:
+    for place in ("a/bpe", "b/bpe", "c/bpe-1"):
+        shutil.copytree("plain", tmp_path / place)
+    models = tuple(str(tmp_path / place) for place in ("a/bpe", "b/bpe", "c/bpe-1"))
+    options = EvaluateOptions(models=models, text="other.txt", max_tokens=100, to=tmp_path / "my scores")
+    outcome = evaluate(options, QUIET)
+    assert len(set(outcome.wrote)) == len(os.listdir(tmp_path / "my scores")) == 3
+    assert shlex.split(outcome.next[0]) == ["folio", "compare", *map(str, outcome.wrote)]
+    alone = evaluate(options.model_copy(update={"models": models[:1], "to": tmp_path / "one"}), QUIET)
+    assert shlex.split(alone.next[0])[2:] == [models[0]]
+
+
+def test_losses_of_different_texts_are_not_shown_as_if_of_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def notes(*arguments: str) -> str:
+        assert main(["evaluate", *arguments, "--to", str(tmp_path / "e")]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "loss: each model was measured on its own run's shards, and these differ" in notes("runs/bpe", "runs/char")
+    cut = notes("runs/bpe", "runs/char", "--text", "other.txt", "--max-tokens", "100")
+    assert "bytes of the same text; --max-tokens counts each model's own tokens" in cut
+    assert "loss: " not in notes("runs/bpe", "runs/char", "--text", "other.txt")
+    assert "loss: " not in notes("runs/char", "runs/char")
+
+
+def test_models_measured_together_by_the_harness_score_as_each_alone(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    (tmp_path / "scenes.yaml").write_text(HARNESS_TASK.format(file=Path("items.jsonl").resolve()))
+    options = EvaluateOptions(
+        models=("runs/bpe", "runs/char"), harness=("scenes",), include_path=tmp_path, num_fewshot=1, limit=8
+    )
+    evaluate(options.model_copy(update={"to": tmp_path / "both"}), QUIET)
+    for kind in ("bpe", "char"):
+        one = {"models": (f"runs/{kind}",), "to": tmp_path / kind}
+        evaluate(options.model_copy(update=one), QUIET)
+        (together,) = read_evaluation(tmp_path / "both" / kind).measurements.values()
+        (alone,) = read_evaluation(tmp_path / kind).measurements.values()
+        assert (together.items, together.scores) == (alone.items, alone.scores)
+        assert len(alone.items) == 8
+        assert alone.scores[0].convention.endswith("1-shot")

@@ -189,6 +189,8 @@ def test_scores_of_another_file_are_refused_before_the_search(place: Path) -> No
         ([*ITEMS], ConfigError, "--shards, --corpus or --text"),
         ([*ITEMS, *SHARDS, "--text", "texts"], ConfigError, "--shards, --corpus or --text"),
         ([*ITEMS, "--text", "texts", "--tokenizer", "tokenizer"], ConfigError, "--tokenizer belongs to --shards"),
+        ([*ITEMS, "--text", "texts", "--split", "train"], ConfigError, "--split is that of shards or of a corpus"),
+        (["--tasks", "hellaswag", "--data", "items.jsonl", "items.jsonl", *SHARDS], ConfigError, "two files"),
         ([*ITEMS, "--shards", "shards"], ArtifactError, "were made by a tokenizer of kind bpe"),
         ([*ITEMS, "--shards", "nowhere"], ArtifactError, "'nowhere' does not exist"),
         ([*ITEMS, "--shards", "texts"], ArtifactError, "is not a shards folder"),
@@ -203,7 +205,7 @@ def test_scores_of_another_file_are_refused_before_the_search(place: Path) -> No
         (["--tasks", "piqa", "--data", "piqa=items.jsonl", *SHARDS], DataError, "items.jsonl', line 1"),
         (["--tasks", "hellaswag", "--data", "hellaswag=no.jsonl", *SHARDS], DataError, "'no.jsonl'"),
         ([*ITEMS, *SHARDS, "--to", "texts"], ArtifactError, "holds something else"),
-        ([*ITEMS, *SHARDS, "--scores", "texts"], ArtifactError, "is not a evaluation folder"),
+        ([*ITEMS, *SHARDS, "--scores", "texts"], ArtifactError, "is not an evaluation folder"),
         (SHARDS, ConfigError, "--tasks"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from oracle_runs import made_up_play, save_random, train
 import folio
 from folio.artifacts import read_manifest
 from folio.cli import main
+from folio.errors import UserError
 from folio.evaluation.oracle.judge import FolioJudge, judged
 from folio.evaluation.oracle.prompts import sample_seed
 from folio.evaluation.oracle.scores import bootstrapped, difference, prompt_means
 from folio.evaluation.results import read_evaluation
+from folio.verbs.evaluate import continuing
 from folio.verbs.evaluate.oracle_scores import places
 
 PROMPTS = ("--prompts", "6", "--samples", "2", "--device", "cpu")
@@ -259,3 +262,112 @@ def test_runs_that_held_out_different_text_are_asked_which(here: Path, capsys: p
 def test_models_of_one_name_have_folders_of_their_own(tmp_path: Path) -> None:
     found = places(tmp_path, ["x/model", "y/model", "organization/name"])
     assert [path.relative_to(tmp_path).as_posix() for path in found.values()] == ["model-1", "model-2", "name"]
+    own = places(tmp_path, ["x/prompts.jsonl", "continuations", "p/base", "q/base", "r/base-1"])
+    assert [path.name for path in own.values()] == [
+        "prompts.jsonl-1", "continuations-1", "base-2", "base-3", "base-1",
+    ]  # fmt: skip
+
+
+def test_scores_by_two_oracles_are_not_compared_and_those_by_one_under_two_names_are(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "again").symlink_to(here / "runs" / "judge")
+    shutil.copytree(here / "runs" / "bpe", here / "elsewhere" / "judge")
+    for to, judge, model, more in (
+        ("a", "runs/judge", "runs/char", ()),
+        ("same", "again", "runs/bpe", ()),
+        ("b", "elsewhere/judge", "runs/bpe", ()),
+        ("colder", "runs/judge", "runs/bpe", ("--temperature", "0.5")),
+        ("shorter", "runs/judge", "runs/bpe", ("--ratio", "2")),
+        ("drawn", "runs/judge", "runs/bpe", ("--seed", "9")),
+        ("more", "runs/judge", "runs/bpe", ("--samples", "3")),
+        ("rounded", "runs/judge", "runs/bpe", ("--oracle-dtype", "bf16")),
+    ):
+        answer_of(capsys, model, "--oracle", judge, *PROMPTS, "--to", to, *more)
+
+    def compared(other: str) -> int:
+        return main(["compare", "a/char", f"{other}/bpe", "--to", "page.html"])
+
+    assert compared("same") == 0
+    capsys.readouterr()
+    for other, words in (
+        ("b", "differ in the oracle (other weights"),
+        ("colder", "how continuations were drawn"),
+        ("shorter", "length of continuations"),
+        ("drawn", "how prompts were drawn"),
+        ("more", "number of continuations"),
+        ("rounded", "dtype of the oracle"),
+    ):
+        assert compared(other) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_z_scores_of_every_prompt_are_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = ("runs/char", "runs/word", "runs/bpe")
+    answer = answer_of(capsys, *models, "--oracle", "runs/judge", *PROMPTS, "--reference", "--to", "out")
+    rows = [json.loads(line) for line in Path("out/z_scores.jsonl").read_text().splitlines()]
+    scores = [
+        {item["id"]: item["log_probability"] for item in lines(f"out/{name}")} for name in ("char", "word", "bpe")
+    ]
+    assert [row["id"] for row in rows] == [key for key in scores[0] if key in scores[1] and key in scores[2]]
+    for row in rows:
+        by_hand = [score[row["id"]] for score in scores]
+        middle, spread = statistics.mean(by_hand), statistics.pstdev(by_hand)
+        assert list(row["z"]) == ["char", "word", "bpe"]
+        assert list(row["z"].values()) == pytest.approx([(one - middle) / spread for one in by_hand])
+    means = [statistics.mean(row["z"][name] for row in rows) for name in ("char", "word", "bpe")]
+    assert means == pytest.approx([row["z"]["value"] for row in answer["models"][:3]])
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_a_model_writes(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("folio.verbs.evaluate.continuing.continued", lambda *_, **__: pytest.fail("written"))
+    Path("notes.txt").write_text("mine")
+    for to in ("notes.txt", "notes.txt/deeper"):
+        arguments = ("runs/char", "--oracle", "runs/judge", *PROMPTS, "--to", to)
+        assert "'notes.txt' is a file" in answer_of(capsys, *arguments, code=2)["error"]
+    assert Path("notes.txt").read_text() == "mine"
+
+
+def test_an_oracle_whose_weights_cannot_be_read_fails_before_a_model_writes(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("folio.verbs.evaluate.continuing.continued", lambda *_, **__: pytest.fail("written"))
+    shutil.copytree(Path("runs/judge"), "damaged")
+    path = next(Path("damaged").rglob("model.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert "damaged" in answer_of(capsys, "runs/char", "--oracle", "damaged", *PROMPTS, code=2)["error"]
+
+
+def test_what_a_model_wrote_is_kept_at_once_and_not_written_again(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("runs/char", "runs/bpe", "--oracle", "runs/judge", *PROMPTS, "--to", "out")
+    real, wrote = continuing.continued, []
+
+    def counted(writer: Any, *given: Any, **named: Any) -> Any:
+        wrote.append(writer.name)
+        if len(wrote) == 2:
+            raise UserError("stopped while the second writes")
+        return real(writer, *given, **named)
+
+    monkeypatch.setattr(continuing, "continued", counted)
+    answer_of(capsys, *arguments, code=2)
+    assert [path.name for path in Path("out/continuations").iterdir()] == ["char.jsonl"]
+    resumed = answer_of(capsys, *arguments)
+    assert wrote == ["runs/char", "runs/bpe", "runs/bpe"]
+    monkeypatch.setattr(continuing, "continued", real)
+    fresh = answer_of(capsys, *arguments[:-1], "fresh")
+    assert resumed["models"] == fresh["models"]
+    assert lines("out/char") == lines("fresh/char")
+    wrote.clear()
+    wrote += ["", ""]
+    monkeypatch.setattr(continuing, "continued", counted)
+    answer_of(capsys, *arguments, "--temperature", "0.7")
+    assert wrote[2:] == ["runs/char", "runs/bpe"], "other settings, other text"
+    Path("out/continuations/char.jsonl").write_text("no json")
+    answer_of(capsys, *arguments, "--temperature", "0.7")
+    assert wrote[4:] == ["runs/char"]

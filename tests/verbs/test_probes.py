@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,7 @@ def test_tasks_of_the_harness_are_measured_too(home: Path) -> None:
         ({"tasks": ["helaswag"]}, "loss", "Did you mean 'hellaswag'?"),
         ({"data": ["nowhere.jsonl"]}, "loss", "does not exist"),
         ({"texts": ["nowhere.txt"]}, "loss", "nowhere.txt"),
+        ({"tasks": [], "harness": ["hellaswagg"]}, "loss", "hellaswagg"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is_written(
@@ -196,6 +199,75 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
         folio.train(recipe(home, asked, best_by=best_by), out=home / "run")
     assert told in str(caught.value)
     assert not (home / "run").exists()
+
+
+def test_two_texts_of_one_name_are_refused(home: Path) -> None:
+    for folder in ("a", "b"):
+        (home / folder).mkdir()
+        (home / folder / "test.txt").write_text(TEXT * 9)
+    texts = [str(home / folder / "test.txt") for folder in ("a", "b")]
+    with pytest.raises(ConfigError, match=r"two things by the name 'loss\.test'"):
+        folio.train(recipe(home, {"tasks": [], "texts": texts}), out=home / "run")
+
+
+def test_a_stop_amid_measuring_does_not_lose_the_best(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation at step 2 was logged, the benchmark after it never ran: both are made again, and step 2 is kept."""
+    from dataclasses import replace
+
+    from folio.config import build
+    from folio.errors import Interrupted
+    from folio.verbs import probes
+    from folio.verbs.action import Terminal
+    from folio.verbs.recipe import Recipe
+    from folio.verbs.run import resume
+
+    losses, stopped = iter([1.0, 1.0, 2.0]), []
+    measure_task, loss_on = probes.measure_task, probes.loss_on
+
+    def stop_once(*arguments: Any, **settings: Any) -> Any:
+        if not stopped:
+            stopped.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            settings["poll"]()
+        return measure_task(*arguments, **settings)
+
+    monkeypatch.setattr(probes, "measure_task", stop_once)
+    monkeypatch.setattr(
+        probes, "loss_on", lambda *given, **more: replace(loss_on(*given, **more), nats_per_token=next(losses))
+    )
+    asked = recipe(home, steps=3, keep_last=1, checkpoint_every=0)
+    with pytest.raises(Interrupted):
+        folio.train(asked, out=home / "run")
+    resume(build(Recipe, asked), home / "run", Terminal(quiet=True))
+    facts = [read_manifest(path).config for path in (home / "run" / "checkpoints").iterdir()]
+    assert {one["step"]: one["judged"] for one in facts} == {2: 1.0, 3: 2.0}
+    assert find_model(home / "run").parent.name == "step-00000002"
+
+
+def test_what_fails_to_be_measured_does_not_cost_the_steps_before(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from folio.errors import DataError
+    from folio.verbs import probes
+
+    def fail(*arguments: Any, **settings: Any) -> Any:
+        raise DataError("nothing to measure", "Look again.")
+
+    monkeypatch.setattr(probes, "measure_task", fail)
+    with pytest.raises(DataError):
+        folio.train(recipe(home, checkpoint_every=0, validate_every=0), out=home / "run")
+    (checkpoint,) = (home / "run" / "checkpoints").iterdir()
+    assert read_manifest(checkpoint).config["unprobed"]
+
+
+def test_what_decides_the_best_cannot_be_changed_on_the_way(home: Path) -> None:
+    from folio.config import build
+    from folio.verbs.action import Terminal
+    from folio.verbs.recipe import Recipe
+    from folio.verbs.run import resume
+
+    by = {"best_by": "hellaswag.completion.acc"}
+    part = folio.train(recipe(home, steps=4, **by), out=home / "part")
+    with pytest.raises(ConfigError, match=r"begun with another evaluation\.items"):
+        resume(build(Recipe, recipe(home, {"items": 12}, **by)), part, Terminal(quiet=True))
 
 
 def test_what_is_best_cannot_be_changed_on_the_way(home: Path) -> None:

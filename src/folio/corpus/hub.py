@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import urllib.error
 import urllib.request
@@ -9,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from folio.errors import Unreachable, require
+from folio.errors import REFUSALS, ConfigError, Unreachable, require
 
 PATIENCE_S = 1.5
 """How long an address may take to answer where a person waits; the hub's own client tries for most of a minute."""
@@ -32,6 +33,21 @@ def answers(url: str, timeout_s: float) -> bool:
     asking.start()
     asking.join(timeout_s)
     return answered.is_set()
+
+
+def connection_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises where an answer is missing, refuses, or breaks off on its way.
+
+    The client passes on errors of the HTTP package below it, which is another one in each of its generations.
+    """
+    errors: Any = require("huggingface_hub.errors", "hf")
+    below = (kind for kind in errors.HfHubHTTPError.__bases__ if kind is not Exception)
+    return (OSError, errors.HfHubHTTPError, *below)
+
+
+def refused_here(error: Exception) -> bool:
+    """Whether it is this machine that refuses, as a full disk does, rather than the network."""
+    return isinstance(error, OSError) and error.errno in {*REFUSALS, errno.EACCES, errno.EPERM}
 
 
 def dataset_file(repository: str, revision: str, file: str, patience_s: float = PATIENCE_S) -> Path:
@@ -57,6 +73,10 @@ def dataset_file(repository: str, revision: str, file: str, patience_s: float = 
 
     try:
         found = look(local=True)
+    except errors.HFValidationError:
+        raise ConfigError(
+            f"'{repository}' is no name of a hub dataset", "Name it as the hub does: organization/name."
+        ) from None
     except errors.LocalEntryNotFoundError:
         found = []
     if not found:
@@ -66,7 +86,9 @@ def dataset_file(repository: str, revision: str, file: str, patience_s: float = 
             raise Unreachable(f"{what}: not in the hub's cache, and the hub does not answer", "Connect to the network.")
         try:
             found = look(local=False)
-        except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        except connection_errors() as error:
+            if refused_here(error):
+                raise
             raise Unreachable(f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
     if len(found) != 1:
         raise Unreachable(f"{what}: {len(found)} files there have that name, one is needed")

@@ -159,29 +159,38 @@ def _trees(query: Query, pieces: Sequence[list[_Piece]], block_size: int, most: 
     newest: dict[int, _Tree] = {}  # by cut
     for continuation, own in zip(query.continuations, pieces, strict=True):
         assert len(continuation) > 0
-        cut = max(0, len(query.context) + len(continuation) - 1 - block_size)
-        if cut < len(query.context):
-            tree = newest.get(cut)
-            if tree is None or tree.slots + len(continuation) > max(most, block_size):
-                tree = newest[cut] = _Tree(query.context[cut:], [])
-                trees.append(tree)
-            own.append(_Piece(continuation, cut))
-            tree.pieces.append(own[-1])
-        else:
-            for context, ids in _windows(query.context, continuation, block_size):
-                own.append(_Piece(ids, len(query.context) - len(context)))
-                trees.append(_Tree(context, [own[-1]]))
+        parts = pieces_of(query.context, continuation, block_size)
+        own += [_Piece(ids, cut) for cut, _, ids in parts]
+        if len(parts) > 1:
+            trees += [_Tree(seen, [piece]) for (_, seen, _), piece in zip(parts, own, strict=True)]
+            continue
+        ((cut, seen, _),) = parts
+        tree = newest.get(cut)
+        if tree is None or tree.slots + len(continuation) > max(most, block_size):
+            tree = newest[cut] = _Tree(seen, [])
+            trees.append(tree)
+        tree.pieces.extend(own)
     return trees
 
 
-def _windows(
+def pieces_of(
     context: Sequence[int], continuation: Sequence[int], block_size: int
-) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-    """Pieces of a continuation that is too long to be seen at once, each with what is seen before it."""
+) -> list[tuple[int, Sequence[int], Sequence[int]]]:
+    """How a continuation is scored by a model that sees ``block_size`` ids: what is seen, and what is scored after it.
+
+    One piece where the continuation fits behind at least one id of context, of which the first ``cut`` are left out if
+    need be (lm-evaluation-harness's rule). Otherwise pieces of half a context, each with as much before it. Each is
+    (cut, seen, scored).
+    """
+    cut = max(0, len(context) + len(continuation) - 1 - block_size)
+    if cut < len(context):
+        return [(cut, context[cut:], continuation)]
     ids, step = [*context, *continuation], max(1, block_size // 2)
+    pieces: list[tuple[int, Sequence[int], Sequence[int]]] = []
     for start in range(len(context), len(ids), step):
         seen = min(start, max(1, block_size - step))
-        yield ids[start - seen : start], ids[start : start + step]
+        pieces.append((max(0, start - seen), ids[start - seen : start], ids[start : start + step]))
+    return pieces
 
 
 def _passes(trees: Sequence[_Tree], pass_tokens: int) -> Iterator[list[_Tree]]:

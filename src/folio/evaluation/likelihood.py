@@ -82,19 +82,21 @@ def measure_loss(
     block_unit: str = "passages",
     per_token: bool = False,
     autocast: AbstractContextManager[object] | None = None,
+    poll: Callable[[], None] = lambda: None,
     progress: Callable[[int, float], None] = lambda tokens, nats_per_token: None,
 ) -> Measurement:
     """The measurement "loss" of ``model`` on ``passages``, a line for each document.
 
     With fewer than ``FEWEST_DOCUMENTS`` there is a line for each passage instead, and ``block_unit`` is its name.
-    ``per_token`` adds to each line the ids that were scored and the nats of each. :class:`DataError` if there is
-    nothing to score.
+    ``per_token`` adds to each line the ids that were scored and the nats of each. Where the tokenizer has no
+    end-of-text to stand before a document, its first id is never a target, though its bytes count. ``poll`` is called
+    between forward passes. :class:`DataError` if there is nothing to score.
     """
     tallies: list[_Tally] = []
     read = _windows(passages, windows, tallies)
     tokens, nats = 0, 0.0
     while together := list(islice(read, WINDOWS_AT_ONCE)):
-        found = token_log_probabilities(model, [window.query for window in together], autocast=autocast)
+        found = token_log_probabilities(model, [window.query for window in together], autocast=autocast, poll=poll)
         for window, (log_p,) in zip(together, found, strict=True):
             _add(window, -log_p, per_token)
             tokens, nats = tokens + len(log_p), nats - float(log_p.sum())
@@ -112,8 +114,8 @@ def measure_loss(
     facts = {
         "documents": len(documents),
         "tokens": tokens,
-        "bytes": sum(tally.passage.text_bytes for tally in tallies),
-        "unknown_bytes": sum(tally.passage.unknown_bytes for tally in tallies),
+        "bytes": sum(item["bytes"] for item in items),
+        "unknown_bytes": sum(item["unknown_bytes"] for item in items),
     }
     return Measurement(
         NAME, _scores(items, windows.convention, "documents" if by_document else block_unit), items, facts

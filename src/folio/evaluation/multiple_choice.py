@@ -20,7 +20,7 @@ from folio.model.gpt import GPT
 from folio.ranks import ALONE, Ranks
 from folio.tokenizer import Tokenizer
 
-QUESTIONS_AT_ONCE = 512
+QUESTIONS_AT_ONCE = 256
 Running = Callable[[int, dict[str, Estimate]], None]
 """Told after every so many questions: how many are done, and each metric so far."""
 
@@ -101,11 +101,23 @@ def _encoded(question: Question, convention: Convention, tokenizer: Tokenizer) -
         ]
     except DataError:
         return None
-    opening = [] if tokenizer.eot_id is None else [tokenizer.eot_id]
-    pairs = [(context or opening, ending) for context, ending in pairs]
+    pairs = [(_opened(context, tokenizer, convention.encoding), ending) for context, ending in pairs]
     if not all(context and ending for context, ending in pairs):
         return None
     return _Asked(question, grouped(pairs))
+
+
+def _opened(context: list[int], tokenizer: Tokenizer, encoding: str) -> list[int]:
+    """A context that is not empty and, under "pair", begins with what transformers puts before every text, if anything.
+
+    That is how lm-evaluation-harness reads it; GPT-2 has nothing there, Llama 3 one id. Nothing to read is end-of-text.
+    """
+    first = tokenizer.eot_id
+    if encoding == "pair":
+        before = tokenizer.backend.encode("").ids
+        context = context if context[: len(before)] == before else before + context
+        first = tokenizer.bos_id if tokenizer.bos_id is not None else first
+    return context or ([] if first is None else [first])
 
 
 def encode_pair(

@@ -7,6 +7,7 @@ request), and the manifest, whose parent is the checkpoint that was measured.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,13 +101,13 @@ def write_evaluation(
     with new_folder(path, replace=KIND) as folder:
         listed = []
         for measurement in measurements:
-            lines = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in measurement.items)
+            lines = "".join(_json(item) + "\n" for item in measurement.items)
             write_file(folder / "items" / f"{measurement.name}.jsonl", lines)
             if parquet:
                 _write_parquet(folder / "items" / f"{measurement.name}.parquet", measurement.items)
             scores = [score.as_dict() for score in measurement.scores]
             listed.append({"name": measurement.name, "scores": scores, "facts": dict(measurement.facts)})
-        write_file(folder / SCORES, json.dumps(listed, indent=2, ensure_ascii=False) + "\n")
+        write_file(folder / SCORES, _json(listed, indent=2) + "\n")
         write_manifest(folder, KIND, config, parents=parents, device=device)
     return path
 
@@ -118,12 +119,30 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         for entry in json.loads((path / SCORES).read_bytes()):
             text = (path / "items" / f"{entry['name']}.jsonl").read_text(encoding="utf-8")
-            items = [json.loads(line) for line in text.splitlines()]
-            scores = tuple(Score(**score) for score in entry["scores"])
+            items = [json.loads(line) for line in text.split("\n") if line]  # text may hold other ends of lines
+            scores = tuple(_score(score) for score in entry["scores"])
             measurements[entry["name"]] = Measurement(entry["name"], scores, items, entry["facts"])
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ArtifactError(f"'{path}' is no evaluation that this Folio reads: {error}", "Evaluate again.") from None
     return Evaluation(path, manifest.config, measurements)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON, which has no word for what is no number: null."""
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _score(fields: Mapping[str, Any]) -> Score:
+    numbers = ("value", "standard_error", "low", "high")
+    return Score(**{**fields, **{name: math.nan for name in numbers if fields[name] is None}})
 
 
 def is_evaluation(path: Path) -> bool:

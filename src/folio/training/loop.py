@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from folio.errors import Diverged, Interrupted
+from folio.errors import Diverged, Interrupted, UserError
+from folio.model.find import JUDGED_KEY
 from folio.training.plan import BatchPlan
 from folio.training.spikes import REMEDY
 from folio.training.state import BatchSource, StepResult, TrainingState
@@ -114,7 +115,7 @@ class _Sitting:
     pace: Pace
     stop: StopRequest
     facts: Line = field(default_factory=dict)
-    """What is known of the weights after the last step: its validation."""
+    """What was measured of the weights after the last step: validation, scores, and by what they are judged."""
     saved: int = -1
     """The last step of which there is a checkpoint."""
     sound: bool = True
@@ -153,7 +154,13 @@ class _Sitting:
         except _StopNow:
             self.facts = {"unprobed": True}
             self.leave()
-        judged = self.facts.get("judged", math.inf)
+        except UserError as error:
+            if self.state.runtime.ranks.world_size == 1 and not isinstance(error, Diverged):
+                self.facts = {"unprobed": True}  # what cannot be measured must not cost the steps before
+                self.save()
+                self.hooks.settle()
+            raise
+        judged = self.facts.get(JUDGED_KEY, math.inf)
         improved = judged < self.pace.best
         self.pace.best = min(self.pace.best, judged)
         on_time = bool(config.checkpoint_every and step % config.checkpoint_every == 0)
@@ -174,7 +181,7 @@ class _Sitting:
         if line["kind"] == "evaluation":
             self.facts["scores"] = {**self.facts.get("scores", {}), line["name"]: line["scores"]}
         if (judged := self.hooks.judge(line)) is not None:
-            self.facts["judged"] = judged
+            self.facts[JUDGED_KEY] = judged
 
     def poll(self) -> None:
         if self.state.runtime.ranks.sum([self.stop.made])[0]:
@@ -188,7 +195,7 @@ class _Sitting:
         if self.saved != self.state.step:
             if not self.sound and not self.state.is_finite():
                 raise Diverged(f"the weights are no longer numbers at step {self.state.step}", REMEDY)
-            known = {"judged": None, **self.facts, "tokens_seen": self.tokens_seen, "elapsed_s": self.pace.elapsed_s}
+            known = {JUDGED_KEY: None, **self.facts, "tokens_seen": self.tokens_seen, "elapsed_s": self.pace.elapsed_s}
             self.hooks.save(self.state, known)
             self.saved = self.state.step
             self.pace.lap()

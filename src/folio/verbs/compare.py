@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ class CompareOptions(EvaluateOptions):
 
 
 OWN = ("models", "seeds", "all_pairs", "resampling_seed", "to")
+NOT_MEASURED = ("device", "parquet", "per_token")
+"""Options of a stored evaluation that say nothing of what was measured."""
+TEXTS = ("text", "corpus", "shards")
 
 
 def compare(options: CompareOptions, terminal: Terminal) -> Outcome:
@@ -87,8 +91,31 @@ def _evaluated(
     from folio.verbs.evaluate import evaluate_models
 
     settings = {name: getattr(options, name) for name in options.model_fields_set - set(OWN)}
+    if stored and not {"tasks", "harness"} & set(settings):
+        before = _options_of(stored)
+        if set(TEXTS) & set(settings):
+            before = {key: value for key, value in before.items() if key not in TEXTS}
+        settings = {**before, **settings}
     wanted = EvaluateOptions.model_validate({**settings, "models": tuple(missing)})
     return {**stored, **dict(zip(missing, evaluate_models(missing, wanted, terminal), strict=True))}
+
+
+def _options_of(stored: dict[str, Evaluation]) -> dict[str, Any]:
+    """How the evaluations that are there were made, for others to be made so; :class:`ConfigError` if in two ways."""
+    remedy = "Say what to measure: --tasks ..."
+    found: dict[str, dict[str, Any]] = {}
+    for name, evaluation in stored.items():
+        if not isinstance(options := evaluation.config.get("options"), dict):
+            raise ConfigError(f"'{name}' does not say by which options it was made", remedy)
+        found[name] = {
+            key: value
+            for key, value in options.items()
+            if key in EvaluateOptions.model_fields and key not in NOT_MEASURED
+        }
+    first, *others = found
+    if unlike := [name for name in others if found[name] != found[first]]:
+        raise ConfigError(f"'{first}' and '{unlike[0]}' were made by other options", remedy)
+    return found[first]
 
 
 def _show(comparisons: Sequence[Comparison], notes: Sequence[str], terminal: Terminal) -> None:
@@ -149,14 +176,17 @@ def _answer(arms: Sequence[Arm], comparisons: Sequence[Comparison], notes: Seque
 
 
 def _page(to: Path | None, names: Sequence[str]) -> Path:
-    """Where the page goes: as asked, or under comparisons/ by the names of what was compared."""
+    """Where the page goes: as asked, or in comparisons/ by the names of what was compared, and a number if need be."""
     if to is not None:
         return to if to.suffix == ".html" else to / "comparison.html"
     from folio.verbs.evaluate.text import short_name
 
     short = [short_name(name).strip("-.")[:60] or "model" for name in names]
     more = f"-and-{len(short) - 2}-more" if len(short) > 2 else ""
-    return Path("comparisons") / f"{short[0]}-against-{short[1]}{more}.html"
+    stem = f"{short[0]}-against-{short[1]}{more}"
+    numbered = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+    free = (Path("comparisons") / f"{name}.html" for name in numbered)
+    return next(page for page in free if not page.exists() and not page.with_suffix(".json").exists())
 
 
 ACTIONS = {

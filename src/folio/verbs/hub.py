@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from folio.corpus.hub import answers
+from folio.corpus.hub import answers, connection_errors, refused_here
 from folio.errors import ArtifactError, Unreachable, UserError, require
 from folio.model.find import find_model
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-FILES = ["*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*.json"]
+FILES = [
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+]
 TIMEOUT_S = 5.0
 
 
@@ -43,7 +46,17 @@ def download(name: str) -> Path:
             "Check the path or the id; for a private one, log in with: hf auth login",
         ) from None
     except errors.HfHubHTTPError as error:
-        raise Unreachable(f"the hub refused '{name}': {str(error).splitlines()[0]}", "Try again later.") from None
+        raise Unreachable(f"the hub refused '{name}': {_first_line(error)}", "Try again later.") from None
+    except connection_errors() as error:
+        if refused_here(error):
+            raise
+        raise Unreachable(
+            f"'{name}' could not be fetched: {_first_line(error)}", "Try again; what has come so far is kept."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _unreachable(name: str) -> UserError:

@@ -6,12 +6,14 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from folio.artifacts import write_file
 from folio.config import build
 from folio.corpus import CorpusConfig, open_corpus
 from folio.errors import ConfigError, nearest
+from folio.evaluation.harness.quiet import quietly
+from folio.evaluation.harness.tasks import load_tasks
 from folio.evaluation.likelihood import Windows, measure_loss
 from folio.evaluation.loss import loss_on
 from folio.evaluation.material import passages_of
@@ -20,7 +22,7 @@ from folio.evaluation.oracle.scores import METRIC
 from folio.evaluation.results import Measurement
 from folio.generation.engine import generate
 from folio.model.gpt import GPT
-from folio.ranks import ALONE, Ranks
+from folio.ranks import ALONE, PATIENCE_S, Ranks
 from folio.runtime import Runtime
 from folio.tokenizer import Tokenizer
 from folio.training.loop import Line, Poll, Probe, validation_loss
@@ -63,8 +65,13 @@ def measures_of(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> list[
     measures += [_text(path, recipe, tokenizer, runtime) for path in recipe.evaluation.texts]
     if recipe.evaluation.oracle is not None:
         judged = oracle_measure(recipe, tokenizer, runtime)
-        measures.append(Measure("oracle", (METRIC,), lambda model, ranks, poll: judged(model)))
+        measures.append(Measure("oracle", (METRIC,), lambda model, ranks, poll: judged(model, poll)))
     measures += [_harness(task, recipe, tokenizer, runtime) for task in recipe.evaluation.harness]
+    names = [measure.name for measure in measures]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(
+            f"[evaluation] measures two things by the name '{repeated}'", "Leave one out, or rename its file."
+        )
     known = ["loss", *(f"{measure.name}.{metric}" for measure in measures for metric in measure.metrics)]
     best_by = recipe.train.best_by
     unsure = [measure.name for measure in measures if not measure.metrics]
@@ -116,9 +123,7 @@ def _text(path: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> 
 
     def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
         windows = Windows("blocks", model.config.block_size)
-        measured = measure_loss(
-            model, passages, windows, autocast=runtime.autocast(), progress=lambda tokens, nats: poll()
-        )
+        measured = measure_loss(model, passages, windows, autocast=runtime.autocast(), poll=poll)
         return replace(measured, name=name)
 
     return Measure(name, ("nats_per_token", "perplexity", "bits_per_byte"), run)
@@ -126,12 +131,20 @@ def _text(path: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> 
 
 def _harness(task: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
     options = EvaluateOptions(harness=(task,), limit=recipe.evaluation.items or None)
+    with quietly():
+        single = list(load_tasks((task,), None)["tasks"])
+    if len(single) != 1:
+        raise ConfigError(
+            f"evaluation.harness has '{task}', which is {len(single)} tasks: {', '.join(single[:5])}",
+            "Name each task by itself.",
+        )
 
     def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
-        measured = run_harness(Model(model, Path(), tokenizer), options, Terminal(quiet=True), runtime, poll=poll)
-        return replace(measured[0], name=f"harness.{task}")
+        (measured,) = run_harness(Model(model, Path(), tokenizer), options, Terminal(quiet=True), runtime, poll=poll)
+        return replace(measured, name=name)
 
-    return Measure(f"harness.{task}", (), run)
+    name = f"harness.{single[0]}"
+    return Measure(name, (), run)
 
 
 def judge_of(best_by: str) -> Callable[[Line], float | None]:
@@ -144,6 +157,8 @@ def judge_of(best_by: str) -> Callable[[Line], float | None]:
         if line["kind"] != "evaluation" or line["name"] != name or metric not in line["scores"]:
             return None
         score = line["scores"][metric]
+        if score["value"] is None:
+            return None
         return float(score["value"]) * (1.0 if score["better"] == "lower" else -1.0)
 
     return judge
@@ -197,16 +212,17 @@ def _sample(session: Session, run: Path) -> Callable[[int, Poll], Line]:
 
 def _measurement(session: Session, measure: Measure) -> Callable[[int, Poll], Line]:
     state, ranks = session.state, session.runtime.ranks
+    together = measure.shared and state.parallel.kind != "fsdp"
+    patient = ranks if together else ranks.another(PATIENCE_S)  # the others wait for the first, however long it takes
 
-    def by_the_first(poll: Poll) -> Measurement | None:
+    def by_the_first(poll: Poll) -> Measurement:
         whole = state.parallel.gathered()
-        return None if whole is None else measure.run(whole, ALONE, poll if ranks.world_size == 1 else lambda: None)
+        poll_alone = poll if ranks.world_size == 1 else lambda: None  # to poll is for all ranks at once
+        found = patient.attempt(lambda: None if whole is None else measure.run(whole, ALONE, poll_alone))
+        return patient.share(cast(Measurement, found))
 
     def measurement(step: int, poll: Poll) -> Line:
-        if measure.shared and state.parallel.kind != "fsdp":
-            measured: Any = measure.run(state.model, ranks, poll)
-        else:
-            measured = ranks.share(ranks.attempt(lambda: by_the_first(poll)))
+        measured = measure.run(state.model, ranks, poll) if together else by_the_first(poll)
         keys = ("value", "n", "unit", "standard_error", "low", "high", "better", "convention")
         scores = {score.metric: {key: json_value(getattr(score, key)) for key in keys} for score in measured.scores}
         return {"kind": "evaluation", "name": measure.name, "scores": scores}

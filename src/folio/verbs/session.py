@@ -13,6 +13,7 @@ import torch
 from folio.artifacts import Parent, environment, new_folder, write_file
 from folio.checksums import read_sealed_json, sealed_json
 from folio.errors import ArtifactError, ConfigError, DataError
+from folio.evaluation.config import EvaluationConfig
 from folio.model.accounting import parameter_counts, training_flops
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
@@ -195,6 +196,9 @@ def refuse_another_recipe(run: Path, session: Session) -> None:
     begun, asked = saved["recipe"], now["recipe"]
     changed = [f"model.{key}" for key in asked["model"] if asked["model"][key] != begun["model"].get(key)]
     changed += [f"train.{key}" for key in FIXED if asked["train"][key] != begun["train"].get(key, _usual(key))]
+    if asked["train"]["best_by"] != "loss":  # what it means must stay the same
+        before = {**EvaluationConfig().model_dump(mode="json"), **begun.get("evaluation", {})}
+        changed += [f"evaluation.{key}" for key in before if key != "every" and before[key] != asked["evaluation"][key]]
     if changed:
         raise ConfigError(
             f"'{run}' was begun with another {' and '.join(changed)}", "Leave the flag out, or start a new run."

@@ -16,7 +16,7 @@ from folio.training.metrics import METRICS, MetricsLog, read_metrics
 from folio.training.saving import Contents, Saver
 from folio.training.sinks import open_sinks
 from folio.training.state import TrainingState
-from folio.verbs.action import Terminal
+from folio.verbs.action import Terminal, cell_text
 from folio.verbs.probes import judge_of, probes_of, rewrite_samples
 from folio.verbs.session import Session
 
@@ -29,7 +29,8 @@ def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bo
     ranks = session.runtime.ranks
     known = ranks.share(_known(session, run) if ranks.first else None)
     judge = judge_of(session.config.best_by)
-    judged = [number for line in known or () if (number := judge(line)) is not None]
+    again = session.state.step if unprobed else math.inf  # what was cut short is measured again, and counts then
+    judged = [number for line in known or () if line["step"] < again and (number := judge(line)) is not None]
     session.pace.best = min(judged, default=math.inf)
     with ExitStack() as stack:
         record = stack.enter_context(_recorder(session, run, terminal, known)) if ranks.first else _Silent()
@@ -123,7 +124,7 @@ def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], Non
             update(line["step"], {"val": f"{line['nats_per_token']:.3f} ({line['bits_per_byte']:.3f} bits/byte)"})
         if line["kind"] == "evaluation" and line["scores"]:
             metric, score = list(line["scores"].items())[-1]
-            update(line["step"], {f"{line['name']} {metric}": f"{score['value']:.4g}"})
+            update(line["step"], {f"{line['name']} {metric}": cell_text(score["value"])})
         if line["kind"] != "train":
             return
         for key in ("nats_per_token", "tokens_per_s", "mfu"):
@@ -162,4 +163,5 @@ def _card(session: Session, facts: Line) -> str:
 def _with_interval(score: Line) -> str:
     """A score in words; of one unit alone there is no interval."""
     between = "" if score["low"] is None else f"95 % interval {score['low']:.4f} to {score['high']:.4f}, "
-    return f"{score['value']:.4f} ({between}n = {score['n']:,} {score['unit']})"
+    value = "no number" if score["value"] is None else f"{score['value']:.4f}"
+    return f"{value} ({between}n = {score['n']:,} {score['unit']})"

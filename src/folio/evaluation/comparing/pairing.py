@@ -6,6 +6,7 @@ n items that every model of both sides has
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,19 @@ SAME_FACTS = {
     "description": "the description of the task",
     "num_fewshot": "the number of examples",
     "shots": "the file that examples came from",
-    "oracle": "the oracle",
+    "oracle_sha256": "the oracle (other weights, or another tokenizer)",
+    "oracle_dtype": "the dtype of the oracle's weights",
+    "prompt_rule": "how prompts were drawn (the rule, the seed or the text)",
+    "ratio": "the length of continuations",
+    "samples": "the number of continuations of each prompt",
+    "generation": "how continuations were drawn",
 }
 """Facts of a measurement in which two that are compared must agree, and what it means when they do not."""
 SAME_KEYS = ("doc_hash", "label", "prompt")
 """What items of one id must agree in, where they have it."""
 LOSS = "loss"
+_WINDOW = re.compile(r"(?P<kind>.+) of (?P<block>\d+)(?:, stride (?P<stride>\d+))?")
+"""The convention of a loss, as :class:`folio.evaluation.likelihood.Windows` writes it."""
 FEW = 0.05
 """Share of items that may be left out because the sides hold unequal amounts of them: the end of a text cut short."""
 
@@ -90,12 +98,12 @@ class Incomparable(Exception):
 def refuse_unlike(measurements: Sequence[Measurement], names: Sequence[str]) -> None:
     """:class:`UserError` if the measurements, each of the model so named, are not of one source in one convention."""
     reference = measurements[0]
-    conventions = {score.metric: manner(score) for score in reference.scores}
+    conventions = {score.metric: score for score in reference.scores}
     for one, name in zip(measurements[1:], names[1:], strict=True):
         unlike = [
-            f"the convention of {score.metric} ('{conventions[score.metric]}' and '{manner(score)}')"
+            f"the convention of {score.metric} ('{conventions[score.metric].convention}' and '{score.convention}')"
             for score in one.scores
-            if conventions.get(score.metric, manner(score)) != manner(score)
+            if not same_manner(conventions.get(score.metric, score), score)
         ]
         unlike += [what for key, what in SAME_FACTS.items() if _fact(one, key) != _fact(reference, key)]
         if unlike:
@@ -105,9 +113,19 @@ def refuse_unlike(measurements: Sequence[Measurement], names: Sequence[str]) -> 
             )
 
 
-def manner(score: Score) -> str:
-    """The convention in which two must agree. How far a model sees is its own: a loss may be of other block sizes."""
-    return score.convention.split(" of ")[0] if score.task == LOSS else score.convention
+def same_manner(one: Score, other: Score) -> bool:
+    """Whether the conventions agree. How far a model sees is its own: a loss may be of another block size.
+
+    Windows that slide must have one stride, or each the default one of half its block.
+    """
+    if one.convention == other.convention:
+        return True
+    found = [_WINDOW.fullmatch(score.convention) for score in (one, other) if score.task == LOSS]
+    if len(found) < 2 or found[0] is None or found[1] is None or found[0]["kind"] != found[1]["kind"]:
+        return False
+    blocks, strides = ([int(match[key] or 0) for match in found if match] for key in ("block", "stride"))
+    usual = all(stride == max(1, block // 2) for block, stride in zip(blocks, strides, strict=True))
+    return usual or strides[0] == strides[1]
 
 
 def _fact(measurement: Measurement, key: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from folio.evaluation.comparing.paired import Difference
@@ -22,7 +22,7 @@ class Verdict:
 
     ``items_needed`` and ``seeds_needed`` (of each side) are what would show a difference of the size seen with 80 %
     power; None where they are not what is missing. ``detectable`` is the smallest difference that what was measured
-    would have shown with that power.
+    would have shown with that power, not a number where no spread was seen to reckon it from.
     """
 
     outcome: Literal["better", "worse", "cannot tell"]
@@ -46,7 +46,7 @@ def judge(
         outcome: Literal["better", "worse"] = "better" if (difference.value > 0) == (better == "higher") else "worse"
         return Verdict(outcome, f"{outcome} with n = {_counts(difference)}: {seen}", detectable)
     start = f"cannot tell with n = {_counts(difference)}: "
-    if math.isnan(difference.p):
+    if math.isnan(difference.p) or math.isnan(difference.item_sd):
         return Verdict("cannot tell", f"{start}one item alone has no spread", detectable)
     if not difference.value:
         same = "the two score the same on every item" if not difference.item_sd else f"{seen}; the two score the same"
@@ -67,20 +67,29 @@ def needed(difference: Difference, level: float) -> tuple[int | None, int | None
 
     Whichever makes the larger part of the variance is raised first; where it alone cannot do, both are, each to half
     the variance that is allowed. None where it is not to be raised.
+
+    Of accuracies the spread is that with half an item more on each side, and there are no fewer items than McNemar's
+    exact test can reject with: a few answers that all differ one way have no spread of their own.
     """
+    floor = difference.n + 1
+    if difference.discordant is not None:
+        floor = max(floor, _fewest_for_mcnemar(difference, level))
+        difference = replace(difference, item_sd=_smoothed_sd(difference))
     n, k = difference.n, max(difference.seeds)
     seed_part, item_part = sum(difference.seed_parts), difference.item_sd**2 / difference.n
     allowed = (difference.value / (normal_quantile(1 - level / 2) + normal_quantile(POWER))) ** 2
     if seed_part <= item_part and allowed > seed_part:
-        return _first(lambda items: _shown(difference, level, items, None), n + 1), None
+        return _first(lambda items: _shown(difference, level, items, None), floor), None
     if seed_part > item_part and allowed > item_part:
         return None, _first(lambda seeds: _shown(difference, level, n, seeds), k + 1)
     items, seeds = 2 * difference.item_sd**2 / allowed, 2 * _seed_variance(difference) / allowed
-    return max(n + 1, math.ceil(items)), max(k + 1, math.ceil(seeds))
+    return max(floor, math.ceil(items)), max(k + 1, math.ceil(seeds))
 
 
 def smallest_shown(difference: Difference, level: float = LEVEL) -> float:
-    """The smallest difference that this many items and seeds show with 80 % power."""
+    """The smallest difference that this many items and seeds show with 80 % power; not a number without a spread."""
+    if not difference.standard_error > 0:
+        return math.nan
     return _quantiles(level, _freedom(difference, difference.n, None)) * difference.standard_error
 
 
@@ -108,6 +117,21 @@ def _shown(difference: Difference, level: float, n: int, seeds: int | None) -> b
     parts = sum(difference.seed_parts) if seeds is None else _seed_variance(difference) / seeds
     error = math.sqrt(difference.item_sd**2 / n + parts)
     return abs(difference.value) >= _quantiles(level, _freedom(difference, n, seeds)) * error
+
+
+def _smoothed_sd(difference: Difference) -> float:
+    """The spread of one item's difference of accuracies, with half an item more gained and half an item more lost."""
+    assert difference.discordant is not None
+    gained, lost = difference.discordant
+    n = difference.n + 1
+    return math.sqrt(max(0.0, (gained + lost + 1) / n - ((gained - lost) / n) ** 2))
+
+
+def _fewest_for_mcnemar(difference: Difference, level: float) -> int:
+    """Items, at the share that differ now, of which enough differ for the exact test to reject if all go one way."""
+    assert difference.discordant is not None
+    fewest = math.ceil(1 + math.log2(1 / level))  # 2 * 0.5**k <= level
+    return math.ceil(fewest * difference.n / sum(difference.discordant))
 
 
 def _freedom(difference: Difference, n: int, seeds: int | None) -> int:

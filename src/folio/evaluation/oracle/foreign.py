@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from folio.errors import ArtifactError, require
-from folio.evaluation.engine import Likelihood, Query
+from folio.evaluation.engine import Likelihood, Query, pieces_of
 
 FORWARD_TOKENS = 2048
 """Positions of one forward pass, padding included: their logits are held in full."""
+OPENING_ERRORS = (
+    *(OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError),
+    SafetensorError,
+)
+"""What transformers lets out where a folder is not what it expects. Too little memory is a RuntimeError."""
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 
 
@@ -66,15 +72,17 @@ class ForeignModel:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
+    def check_weights(self) -> None:
+        """Read the weights and let them go again: what is missing, damaged or too large shows now."""
+        _ = self._model
+        del self.__dict__["_model"]
+
     @torch.no_grad()
     def log_likelihoods(self, queries: Sequence[Query]) -> list[tuple[Likelihood, ...]]:
         """As :func:`folio.evaluation.engine.log_likelihoods`, by plain forward passes of bounded size."""
         spans = [(number, query, ids) for number, query in enumerate(queries) for ids in query.continuations]
-        windows: list[tuple[int, list[int], int]] = [
-            (place, *window)
-            for place, (_, query, span) in enumerate(spans)
-            for window in windows_of(query.context, span, self.block_size)
-        ]
+        pieces = [windows_of(query.context, span, self.block_size) for _, query, span in spans]
+        windows = [(place, ids, scored) for place, own in enumerate(pieces) for _, ids, scored in own]
         windows.sort(key=lambda window: -len(window[1]))
         sums, greedy = [0.0] * len(spans), [True] * len(spans)
         while windows:
@@ -84,9 +92,8 @@ class ForeignModel:
                 sums[place] -= nats
                 greedy[place] &= likeliest
         found: list[list[Likelihood]] = [[] for _ in queries]
-        for place, (number, query, span) in enumerate(spans):
-            cut = ids_cut(len(query.context), len(span), self.block_size)
-            found[number].append(Likelihood(sums[place], len(span), greedy[place], cut))
+        for place, (number, _, span) in enumerate(spans):
+            found[number].append(Likelihood(sums[place], len(span), greedy[place], pieces[place][0][0]))
         return [tuple(likelihoods) for likelihoods in found]
 
     def _score(self, batch: Sequence[tuple[int, list[int], int]]) -> Iterator[tuple[float, bool]]:
@@ -112,7 +119,7 @@ class ForeignModel:
         logging.disable_progress_bar()
         try:
             return kind.from_pretrained(self._folder, local_files_only=True, trust_remote_code=False, **options)
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError) as error:
+        except OPENING_ERRORS as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ArtifactError(
                 f"transformers cannot open the {part} in '{self._folder}': {reason}", "Give another model."
@@ -133,34 +140,8 @@ class ForeignModel:
 
 def windows_of(
     context: Sequence[int], continuation: Sequence[int], block_size: int | None
-) -> Iterator[tuple[list[int], int]]:
-    """The windows in which ``continuation`` is read, each with how many ids at its end it scores; as in the engine.
-
-    What is too long together loses the beginning of the context. A continuation longer than ``block_size`` by itself is
-    scored in several windows, every id with at least half a context before it.
-    """
-    ids = [*context, *continuation]
-    if block_size is None or len(continuation) <= block_size:
-        if continuation:
-            yield ids[-(block_size + 1) :] if block_size else ids, len(continuation)
-        return
-    for start in range(len(context), len(ids), _step(block_size)):
-        stop = min(len(ids), start + _step(block_size))
-        yield ids[start - min(start, _seen(block_size)) : stop], stop - start
-
-
-def ids_cut(context: int, continuation: int, block_size: int | None) -> int:
-    """Ids of the context that the first scored id was read without."""
+) -> list[tuple[int, list[int], int]]:
+    """(ids of the context that are cut, ids of the window, how many at its end it scores), by the engine's own rule."""
     if block_size is None:
-        return 0
-    if continuation > block_size:
-        return max(0, context - _seen(block_size))
-    return max(0, context + continuation - 1 - block_size)
-
-
-def _step(block_size: int) -> int:
-    return max(1, block_size // 2)
-
-
-def _seen(block_size: int) -> int:
-    return max(1, block_size - _step(block_size))
+        return [(0, [*context, *continuation], len(continuation))]
+    return [(cut, [*seen, *ids], len(ids)) for cut, seen, ids in pieces_of(context, continuation, block_size)]

@@ -29,6 +29,9 @@ class Judge(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
+    def check_weights(self) -> None:
+        """Read the weights and let them go again: what is missing, damaged or too large shows now."""
+
     def log_likelihoods(self, queries: Sequence[Query]) -> list[tuple[Likelihood, ...]]: ...
 
 
@@ -41,7 +44,7 @@ class FolioJudge:
         load: Callable[[], GPT],
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        self.opening_ids: list[int] = []
+        self.opening_ids: list[int] = tokenizer.backend.encode("").ids  # such as Llama's begin-of-text; GPT-2 has none
         self._tokenizer, self._load, self._autocast = tokenizer, load, autocast
 
     @cached_property
@@ -50,6 +53,9 @@ class FolioJudge:
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text)
+
+    def check_weights(self) -> None:
+        self._load()
 
     def log_likelihoods(self, queries: Sequence[Query]) -> list[tuple[Likelihood, ...]]:
         return log_likelihoods(self._gpt, queries, autocast=self._autocast())

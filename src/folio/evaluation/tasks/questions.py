@@ -32,9 +32,11 @@ def questions_of(
 ) -> list[Question]:
     """The items' questions, in order.
 
-    The examples of an item depend on the seed, its number in its file and the number of ``shots``, not on which other
-    items are asked: draws for the items in between are made and thrown away. :class:`ConfigError` if there can be no
-    examples, :class:`DataError`, naming the item's place, for one that makes an ending of no characters.
+    The examples of an item depend on the seed, its number in its file and the number of ``shots``; of items in between
+    that are not asked, the draws are made and thrown away. Only where one of those fills the shots so often that it
+    would be drawn for again (see :func:`_draws`), which its record alone tells, are later examples other than in the
+    whole file. :class:`ConfigError` if there can be no examples, :class:`DataError`, naming the item's place, for one
+    that makes an ending of no characters.
     """
     if num_fewshot < 0:
         raise ConfigError(f"num_fewshot = {num_fewshot}: must be 0 or more")

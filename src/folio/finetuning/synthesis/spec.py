@@ -46,7 +46,7 @@ class Spec(Settings):
 
 def spec_folder() -> Path:
     """Where the shipped specs lie: inside an installed package, or ``specs/`` of a checkout."""
-    package = Path(__file__).parent.parent
+    package = Path(__file__).parents[2]
     installed = package / "specs"
     return installed if installed.is_dir() else package.parent.parent / "specs"
 

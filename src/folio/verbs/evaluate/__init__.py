@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
@@ -15,18 +16,17 @@ from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.evaluate.contamination import ACTION as CONTAMINATION
 from folio.verbs.evaluate.oracle import ACTION as ORACLE
 from folio.verbs.evaluate.tasks import ACTION as TASKS
+from folio.verbs.evaluate.tasks import LOSS
 
 if TYPE_CHECKING:
     from folio.evaluation.results import Evaluation, Measurement
-    from folio.runtime import Runtime
-    from folio.verbs.evaluate.tasks import Benchmark
 
 
 class EvaluateOptions(Table):
     """What to measure, on what."""
 
     models: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Runs, checkpoints, Hugging Face-style folders or hub ids; several are measured on the same text and items."""
+    """Runs, checkpoints, Hugging Face-style folders or hub ids; several share items, and a text if one is named."""
     tasks: tuple[str, ...] = Field(default=("loss",), min_length=1)
     """loss, a benchmark that comes with Folio (folio evaluate tasks), or the path of a description of your own."""
     convention: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class EvaluateOptions(Table):
     split: Literal["train", "val"] = "val"
     """Which split of a corpus or of shards."""
     max_tokens: int = Field(default=0, ge=0)
-    """Score only the first this many tokens of text; 0 scores all."""
+    """Score only the first this many of the model's own tokens of text; 0 scores all."""
     window: Literal["blocks", "sliding"] = "blocks"
     """How text longer than the context is read: as in training, or with a context that moves along each document."""
     stride: int | None = Field(default=None, ge=1)
@@ -85,78 +85,44 @@ def evaluate(options: EvaluateOptions, terminal: Terminal) -> Outcome:
         for measurement in one.measurements.values():
             for line in _remarks(measurement):
                 terminal.print(f"{'' if alone else one.model + ', '}{measurement.name}: {line}", style="dim")
-    data = {"evaluations": [_answer(one) for one in evaluations]}
+    notes = _different_texts(evaluations)
+    for note in notes:
+        terminal.print(note, style="yellow")
+    data = {"evaluations": [_answer(one) for one in evaluations], "notes": notes}
     paths = tuple(one.path for one in evaluations)
-    first = options.models[0]
-    following = f"folio compare {' '.join(map(str, paths))}" if len(paths) > 1 else f"folio generate {first}"
+    following = f"folio generate {quote(options.models[0])}"
+    if len(paths) > 1:
+        following = f"folio compare {' '.join(quote(str(path)) for path in paths)}"
     return Outcome(data, paths, next=(following,))
 
 
 def evaluate_models(models: Sequence[str], options: EvaluateOptions, terminal: Terminal) -> list[Evaluation]:
-    """One evaluation folder for each of ``models``, all on the same text and items.
+    """One evaluation folder for each of ``models``, on the same items, and on the same text where one is named.
 
-    What cannot be measured fails before the first model is: unknown tasks, missing files, damaged records.
+    What cannot be measured fails before the first model is: options that nothing reads, unknown models and tasks,
+    missing files, damaged records. What was measured is kept, whatever comes after.
     """
-    from folio.artifacts import refuse_occupied
-    from folio.evaluation.results import KIND, read_evaluation
-    from folio.runtime import make_runtime
-    from folio.verbs.evaluate.tasks import benchmarks_of
+    from folio.evaluation.results import read_evaluation
+    from folio.verbs.evaluate.asked import refuse_idle
+    from folio.verbs.evaluate.measuring import measure, planned
 
     if not models:
         raise ConfigError("no model was named", "Name a run, a checkpoint, a model folder or a hub id.")
-    if sum(source is not None for source in (options.text, options.corpus, options.shards)) > 1:
-        raise ConfigError("--text, --corpus and --shards are three ways to say one thing", "Give one of them.")
+    refuse_idle(options)
     folders = _folders(models, options)
-    for folder in folders:
-        refuse_occupied(folder, allowed_kind=KIND)
-    runtime = make_runtime(options.device, options.precision)
-    benchmarks = [] if options.harness else list(benchmarks_of(options))
-    for given, folder in zip(models, folders, strict=True):
-        _evaluate_one(given, folder, benchmarks, options, runtime, terminal)
+    measure(planned(models, folders, options, terminal), terminal)
     return [read_evaluation(folder) for folder in folders]
 
 
-def _evaluate_one(
-    given: str,
-    folder: Path,
-    benchmarks: Sequence[Benchmark],
-    options: EvaluateOptions,
-    runtime: Runtime,
-    terminal: Terminal,
-) -> None:
-    from folio.evaluation.results import write_evaluation
-    from folio.verbs.evaluate.harness import run_harness
-    from folio.verbs.evaluate.tasks import LOSS, names_of, score_benchmark
-    from folio.verbs.evaluate.text import score_text, short_name, source_of, training_of
-    from folio.verbs.library import load
-
-    model = load(given, device=str(runtime.device))
-    measurements: list[Measurement] = []
-    if options.harness:
-        measurements += run_harness(model, options, terminal, runtime)
-    elif LOSS in names_of(options):
-        measurements.append(score_text(given, model, options, runtime, terminal))
-    measurements += [score_benchmark(model, benchmark, runtime, terminal) for benchmark in benchmarks]
-    config = {
-        "model": short_name(given) if Path(given).is_absolute() else given,
-        "trained": training_of(given),
-        "tokenizer": model.tokenizer.fingerprint,
-        "precision": runtime.precision,
-        "options": options.model_dump(mode="json", exclude={"models", "to"}, exclude_defaults=True),
-    }
-    parents, device = source_of(model.folder), str(runtime.device)
-    write_evaluation(folder, measurements, config, parents=parents, parquet=options.parquet, device=device)
-
-
 def _folders(models: Sequence[str], options: EvaluateOptions) -> list[Path]:
-    from folio.verbs.evaluate.text import short_name
+    from folio.verbs.evaluate.tasks import parted
+    from folio.verbs.evaluate.text import distinct_short_names
     from folio.verbs.train import fresh_folder
 
-    names = [short_name(model) for model in models]
-    names = [name if names.count(name) == 1 else f"{name}-{index + 1}" for index, name in enumerate(names)]
+    names = distinct_short_names(models)
     if options.to is not None:
         return [options.to] if len(models) == 1 else [options.to / name for name in names]
-    what = "-".join(Path(task).stem for given in options.harness or options.tasks for task in given.split(","))
+    what = "-".join(Path(task).stem for task in parted(options.harness or options.tasks))
     if len(models) == 1:
         return [fresh_folder(Path("evaluations") / f"{names[0]}-{what}")]
     home = fresh_folder(Path("evaluations") / what)
@@ -183,6 +149,21 @@ def _remarks(measurement: Measurement) -> Iterator[str]:
         )
     if facts.get("items_per_s"):
         yield f"{facts['items_per_s']:,.1f} items/s"
+
+
+def _different_texts(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What has to be said where the losses of several models are not of the same text."""
+    measured = [one.measurements[LOSS].facts for one in evaluations if LOSS in one.measurements]
+    if len({facts["sha256"] for facts in measured}) > 1:
+        return [
+            "loss: each model was measured on its own run's shards, and these differ; to hold the losses against each "
+            "other, name one text: --text or --corpus"
+        ]
+    sizes = sorted(round(facts["bytes"]) for facts in measured)
+    if len(set(sizes)) == 1 or not sizes:
+        return []
+    why = "; --max-tokens counts each model's own tokens" if any("max_tokens" in facts for facts in measured) else ""
+    return [f"loss: the models were measured on {sizes[0]:,} to {sizes[-1]:,} bytes of the same text{why}"]
 
 
 def _answer(evaluation: Evaluation) -> dict[str, Any]:

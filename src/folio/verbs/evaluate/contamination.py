@@ -41,7 +41,7 @@ class ContaminationOptions(Table):
     text: str | None = None
     """The training text: a file, folder or glob, all of it."""
     split: Literal["train", "val"] = "train"
-    """Which split of shards or of a named corpus."""
+    """Which split of shards or of a named corpus; other text is read whole."""
     n: int = Field(default=13, ge=1)
     """Words of a gram."""
     min_words: int = Field(default=8, ge=1)
@@ -73,6 +73,8 @@ def contamination(options: ContaminationOptions, terminal: Terminal) -> Outcome:
 
     if sum(source is not None for source in (options.shards, options.corpus, options.text)) != 1:
         raise ConfigError("the training text is --shards, --corpus or --text", "Give one of them.")
+    if options.text is not None and "split" in options.model_fields_set:
+        raise ConfigError("--split is that of shards or of a corpus; --text is read whole", "Leave --split out.")
     tasks = _tasks(options)
     evaluations = [read_evaluation(path) for path in options.scores]
     for evaluation in evaluations:  # one that belongs to other files is refused before the work
@@ -119,7 +121,8 @@ def _tasks(options: ContaminationOptions) -> dict[str, tuple[Task, TaskData]]:
     """The benchmarks by name, read."""
     from folio.evaluation.tasks import find_task
 
-    found = [find_task(name) for given in options.tasks for name in given.split(",") if name]
+    listed = (name.strip() for given in options.tasks for name in given.split(","))
+    found = [find_task(name) for name in listed if name]
     names = [task.name for task in found]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"--tasks names '{repeated[0]}' twice", "Name each benchmark once.")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from folio.errors import ConfigError
 from folio.verbs.action import Terminal
+from folio.verbs.evaluate.tasks import parted
 
 if TYPE_CHECKING:
     from folio.evaluation.harness.adapter import Bar, Write
+    from folio.evaluation.harness.tasks import Tasks
     from folio.evaluation.results import Measurement
     from folio.runtime import Runtime
     from folio.verbs.library import Model
@@ -42,27 +45,49 @@ class Asked(Protocol):
         """Only the first so many documents of each task; None is all of them."""
 
 
+def harness_tasks(options: Asked, terminal: Terminal) -> Tasks:
+    """The tasks that ``options`` name, their data read; prints what the harness warned of meanwhile.
+
+    :class:`ConfigError` if they name none; see :func:`folio.evaluation.harness.tasks.load_tasks` for the rest.
+    """
+    from folio.evaluation.harness.quiet import quietly
+
+    with quietly() as (warned, _):
+        tasks = _load(options)
+    _tell(warned, terminal)
+    return tasks
+
+
+def _load(options: Asked) -> Tasks:
+    from folio.evaluation.harness.tasks import load_tasks
+
+    names = parted(options.harness)
+    if not names:
+        raise ConfigError("--harness names no task", "Name one, such as piqa.")
+    return load_tasks(names, options.include_path)
+
+
 def run_harness(
     model: Model,
     options: Asked,
     terminal: Terminal,
     runtime: Runtime,
     *,
+    tasks: Tasks | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> list[Measurement]:
     """Measure ``model`` on the tasks of the harness that ``options`` name; a measurement for each task and each group.
 
     Prints what the scores do not show: numbers that no items give again, and what the harness warned of.
-    ``poll`` is called between forward passes.
+    ``tasks`` are those of :func:`harness_tasks`, loaded now where there are none. ``poll`` is called between forward
+    passes.
     """
     from folio.evaluation.harness.adapter import harness_model
     from folio.evaluation.harness.quiet import quietly
     from folio.evaluation.harness.run import measure_harness
-    from folio.evaluation.harness.tasks import load_tasks
 
     with quietly() as (warned, aloud):
-        names = [name.strip() for given in options.harness for name in given.split(",") if name.strip()]
-        tasks = load_tasks(names, options.include_path)
+        loaded = _load(options) if tasks is None else tasks
 
         @contextmanager
         def progress(description: str, total: int, unit: str) -> Iterator[Bar]:
@@ -76,15 +101,19 @@ def run_harness(
         lm = harness_model(
             model.gpt, model.tokenizer, _write(model, runtime), autocast=runtime.autocast, progress=progress, poll=poll
         )
-        measured = measure_harness(lm, tasks, num_fewshot=options.num_fewshot, limit=options.limit)
+        measured = measure_harness(lm, loaded, num_fewshot=options.num_fewshot, limit=options.limit)
     for measurement in measured:
         _show_aggregates(measurement, terminal)
+    _tell(warned, terminal)
+    return measured
+
+
+def _tell(warned: Iterable[str], terminal: Terminal) -> None:
     told = [line for line in warned if not ROUTINE.search(line)]
     for line in told[:WARNINGS]:
         terminal.print(f"lm-evaluation-harness: {line}", style="dim")
     if told[WARNINGS:]:
         terminal.print(f"lm-evaluation-harness: and {len(told) - WARNINGS} more warnings", style="dim")
-    return measured
 
 
 def _write(model: Model, runtime: Runtime) -> Write:

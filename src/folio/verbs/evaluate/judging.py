@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from folio.artifacts import MANIFEST
+from folio.checksums import sha256_of
 from folio.errors import ArtifactError, DataError
 from folio.evaluation.oracle.foreign import ForeignModel
 from folio.evaluation.oracle.judge import Continuation, FolioJudge, Judge, Judgement, judged
@@ -33,6 +36,15 @@ def open_judge(folder: Path, runtime: Runtime, dtype: Literal["fp32", "bf16", "f
             raise
         return ForeignModel(folder, device=runtime.device, dtype=TORCH_DTYPES[dtype])
     return FolioJudge(tokenizer, lambda: load(folder, dtype=dtype, device=runtime.device).gpt)
+
+
+def model_fingerprint(folder: Path) -> str:
+    """The sha256 of what decides how the model in ``folder`` reads: weights, shape and tokenizer, whatever its name."""
+    names = ["config.json", *sorted(path.name for path in folder.glob("*.safetensors"))]
+    whole = (folder / "tokenizer.json").is_file()
+    names += ["tokenizer.json"] if whole else ["tokenizer.model", "vocab.json", "merges.txt"]
+    files = [(name, sha256_of(folder / name)) for name in names if (folder / name).is_file()]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def oracle_refusal(judge: Judge, text: str) -> str | None:

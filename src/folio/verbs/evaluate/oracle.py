@@ -70,14 +70,17 @@ class OracleOptions(Table):
 def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
     """Draw prompts, let each model continue them, let the oracle judge.
 
-    What can be known without reading weights is checked before any model writes.
+    What can be known without reading weights is checked before any model writes, and then that the oracle's can be
+    read. What a model wrote is kept as soon as it is done, and not written again by the same command into the same
+    folder.
     """
     from folio.evaluation.oracle.prompts import RULE, draw
     from folio.generation.config import GenerationConfig
     from folio.runtime import make_runtime
     from folio.verbs.evaluate.continuing import continued, open_writer, shown
     from folio.verbs.evaluate.held_out import held_out
-    from folio.verbs.evaluate.judging import judge_all, open_judge, oracle_refusal, reference
+    from folio.verbs.evaluate.judging import judge_all, model_fingerprint, open_judge, oracle_refusal, reference
+    from folio.verbs.evaluate.kept_continuations import FOLDER, Kept
     from folio.verbs.evaluate.oracle_scores import judged_model, places, show, write
     from folio.verbs.evaluate.text import short_name
     from folio.verbs.hub import model_folder
@@ -115,8 +118,19 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
     sampling = GenerationConfig.model_validate(
         options.model_dump(include=set(GenerationConfig.model_fields) & set(OracleOptions.model_fields))
     )
+    judge.check_weights()
+    settings = {
+        **options.model_dump(include={"ratio", "samples", "seed", "dtype"}),
+        "generation": sampling.model_dump(mode="json", exclude={"max_new_tokens", "seed", "stop"}),
+    }
     written: dict[str, list[list[Continuation]]] = {}
     for writer in writers:
+        by = {**settings, "model_sha256": model_fingerprint(writer.folder), "device": runtime.device.type}
+        kept = Kept(home / FOLDER / f"{folders[writer.name].name}.jsonl", by)
+        if (before := kept.read(drawn.prompts)) is not None:
+            terminal.print(f"write {writer.name}: done before, in {kept.file}")
+            written[writer.name] = before
+            continue
         total = len(drawn.prompts) * options.samples
         with terminal.progress(f"write {writer.name}", total, "text") as bar:
             written[writer.name] = continued(
@@ -130,13 +144,26 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
                 device=str(runtime.device),
                 on_progress=lambda texts, tokens, bar=bar: bar.update(texts, tokens=f"{tokens:,}"),  # type: ignore[misc]
             )
+        kept.write(drawn.prompts, written[writer.name])
     if options.reference:
         written[REFERENCE] = reference(drawn, options.ratio)
     judgements = judge_all(judge, drawn, written, terminal)
-    results = [judged_model(name, by_name.get(name), drawn, texts, judgements[name]) for name, texts in written.items()]
-    facts = {
+    judge_facts = {
         "oracle": shown(options.oracle),
+        "oracle_sha256": model_fingerprint(oracle_folder),
         "oracle_dtype": options.oracle_dtype,
+    }
+    alike = {
+        **judge_facts,
+        "prompt_rule": {"rule": RULE, "seed": options.seed, "corpus_fingerprint": source.corpus.fingerprint},
+        **options.model_dump(include={"ratio", "samples"}),
+        "generation": settings["generation"],
+    }
+    results = [
+        judged_model(name, by_name.get(name), drawn, texts, judgements[name], alike) for name, texts in written.items()
+    ]
+    facts = {
+        **judge_facts,
         "prompts": {
             "rule": RULE,
             **source.facts(),
@@ -146,7 +173,7 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
             "left_out": dict(drawn.left_out),
         },
         **options.model_dump(include={"ratio", "samples", "dtype"}),
-        "generation": sampling.model_dump(mode="json", exclude={"max_new_tokens", "seed", "stop"}),
+        "generation": settings["generation"],
     }
     data = show(results, facts, terminal)
     wrote = write(results, drawn, facts, home, folders, oracle_folder, str(runtime.device))

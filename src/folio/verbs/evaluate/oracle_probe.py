@@ -27,7 +27,11 @@ RATIO = 3.0
 THIS = "this run"
 
 
-def oracle_measure(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Callable[[GPT], Measurement]:
+Measuring = Callable[[GPT, Callable[[], None]], Measurement]
+"""What measures a model, calling what it is given besides now and then."""
+
+
+def oracle_measure(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measuring:
     """What measures any state of the model; prompts are drawn here, once, from the corpus's validation split.
 
     A continuation has three times its prompt's tokens, at temperature 1, one for each prompt, with the same seeds every
@@ -49,9 +53,16 @@ def oracle_measure(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Ca
     )
     quiet = Terminal(quiet=True)
 
-    def measure(model: GPT) -> Measurement:
+    def measure(model: GPT, poll: Callable[[], None]) -> Measurement:
         written = continued_by(
-            model, writer, drawn.prompts, GenerationConfig(temperature=1.0), ratio=RATIO, samples=1, seed=config.seed
+            model,
+            writer,
+            drawn.prompts,
+            GenerationConfig(temperature=1.0),
+            ratio=RATIO,
+            samples=1,
+            seed=config.seed,
+            on_progress=lambda texts, tokens: poll(),
         )
         judgements = judge_all(judge, drawn, {THIS: written}, quiet)[THIS]
         if np.isnan(prompt_means(judgements)).all():

@@ -13,17 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from folio.artifacts import refuse_occupied, write_file
-from folio.errors import DataError
+from folio.errors import ArtifactError, DataError
 from folio.evaluation.oracle.judge import Continuation, Judgement
 from folio.evaluation.oracle.prompts import Drawn
-from folio.evaluation.oracle.scores import counts, difference, mean_z, measurement, prompt_means
+from folio.evaluation.oracle.scores import (
+    counts,
+    difference,
+    mean_z,
+    measurement,
+    prompt_means,
+    standardized,
+)
 from folio.evaluation.results import KIND, Measurement, write_evaluation
 from folio.evaluation.significance import holm
 from folio.verbs.action import Terminal
 from folio.verbs.evaluate.continuing import Writer, shown
-from folio.verbs.evaluate.text import short_name, source_of
+from folio.verbs.evaluate.kept_continuations import FOLDER
+from folio.verbs.evaluate.text import distinct_short_names, source_of
 
 PROMPTS_FILE = "prompts.jsonl"
+Z_SCORES_FILE = "z_scores.jsonl"
 
 
 @dataclass(frozen=True)
@@ -43,8 +52,12 @@ def judged_model(
     drawn: Drawn,
     written: Sequence[Sequence[Continuation]],
     judgements: Sequence[Sequence[Judgement]],
+    alike: Mapping[str, Any],
 ) -> JudgedModel:
-    """What the judge makes of one model; ``writer`` None: the text was written by no model."""
+    """What the judge makes of one model; ``writer`` None: the text was written by no model.
+
+    ``alike`` are facts in which another evaluation must agree to be compared with this one.
+    """
     facts: dict[str, Any] = {}
     if writer is not None:
         ids = [writer.tokenizer.encode(prompt.text) for prompt in drawn.prompts]
@@ -58,7 +71,7 @@ def judged_model(
             facts[name_of_sum] = sum(fact[key] for fact in every)
         facts["ended_early"] = sum(fact["finish"] == "end_of_text" for fact in every)
     means = prompt_means(judgements)
-    measured = None if np.isnan(means).all() else measurement(drawn.prompts, written, judgements, facts)
+    measured = None if np.isnan(means).all() else measurement(drawn.prompts, written, judgements, {**alike, **facts})
     facts = {**counts(drawn.prompts, judgements), **facts}
     return JudgedModel(name, None if writer is None else writer.folder, means, measured, facts)
 
@@ -71,7 +84,7 @@ def show(results: Sequence[JudgedModel], facts: Mapping[str, Any], terminal: Ter
             "or not for this oracle to read",
             "Look at what a model writes: folio generate MODEL",
         )
-    contestants = [result for result in results if result.folder is not None and result.measured is not None]
+    contestants = _contestants(results)
     z = mean_z(np.column_stack([result.means for result in contestants])) if contestants else []
     z_of = {result.name: estimate for result, estimate in zip(contestants, z, strict=bool(z))}
     rows, models = [], []
@@ -115,6 +128,25 @@ def show(results: Sequence[JudgedModel], facts: Mapping[str, Any], terminal: Ter
     return {**facts, "models": models, "differences": differences}
 
 
+def _contestants(results: Sequence[JudgedModel]) -> list[JudgedModel]:
+    """Those that have z-scores: models, not the reference, of which something has a score."""
+    return [result for result in results if result.folder is not None and result.measured is not None]
+
+
+def _z_lines(results: Sequence[JudgedModel], drawn: Drawn, folders: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """The z of each model, by its folder's name, for the prompts of which all have a score; none without two models."""
+    contestants = _contestants(results)
+    if len(contestants) < 2:
+        return []
+    scores_PM = np.column_stack([result.means for result in contestants])
+    kept = [p for p in range(len(scores_PM)) if not np.isnan(scores_PM[p]).any()]
+    names = [folders[result.name].name for result in contestants]
+    return [
+        {"id": drawn.prompts[p].id, "z": dict(zip(names, row, strict=True))}
+        for p, row in zip(kept, standardized(scores_PM[kept]).tolist(), strict=True)
+    ]
+
+
 def _differences(results: Sequence[JudgedModel]) -> list[dict[str, Any]]:
     """Of every two that share a prompt, the later minus the earlier; p is corrected for how many there are (Holm)."""
     lines = []
@@ -154,9 +186,16 @@ def write(
     oracle: Path,
     device: str,
 ) -> tuple[Path, ...]:
-    """Write the prompts, and an evaluation for each model that has a score; their paths, the prompts' first."""
+    """Write the prompts, their z-scores, and an evaluation for each model that has a score.
+
+    The paths of the prompts and of the evaluations, the prompts' first.
+    """
     lines = [{"id": prompt.id, "text": prompt.text, "words": prompt.passage.words} for prompt in drawn.prompts]
-    write_file(home / PROMPTS_FILE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    _write_lines(home / PROMPTS_FILE, lines)
+    if z_lines := _z_lines(results, drawn, folders):
+        _write_lines(home / Z_SCORES_FILE, z_lines)
+    else:
+        (home / Z_SCORES_FILE).unlink(missing_ok=True)
     wrote = [home / PROMPTS_FILE]
     for result in results:
         if result.measured is None:
@@ -170,14 +209,20 @@ def write(
     return tuple(wrote)
 
 
+def _write_lines(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    write_file(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
 def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
 
 
 def places(home: Path, names: Sequence[str]) -> dict[str, Path]:
     """Where each evaluation goes; :class:`ArtifactError` at once if something else lies there."""
-    short = [short_name(name) for name in names]
-    short = [name if short.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(short, start=1)]
+    if blocked := next((place for place in (home, *home.parents) if place.exists() and not place.is_dir()), None):
+        raise ArtifactError(f"'{blocked}' is a file, and the folder of the scores would go there", "Name a folder.")
+    ours = (PROMPTS_FILE, Z_SCORES_FILE, FOLDER)
+    short = distinct_short_names([*names, *ours])[: len(names)]
     folders = dict(zip(names, (home / name for name in short), strict=True))
     for folder in folders.values():
         refuse_occupied(folder, allowed_kind=KIND)

@@ -34,6 +34,11 @@ class Benchmark:
     facts: dict[str, Any]
 
     @property
+    def name(self) -> str:
+        """What is measured, in words."""
+        return f"{self.task.name}.{self.convention.name}"
+
+    @property
     def note(self) -> str:
         """What the convention's name has to say of the file."""
         recovered = self.facts.get("recovered")
@@ -42,56 +47,96 @@ class Benchmark:
         return f"{' and '.join(recovered['fields'])} recovered from {recovered['from']}"
 
 
+def parted(given: Sequence[str]) -> list[str]:
+    """The names in a list, whose elements may hold several with commas between; each once."""
+    names = (name.strip() for several in given for name in several.split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def names_of(options: EvaluateOptions) -> list[str]:
-    """What ``--tasks`` names, each once."""
-    return list(dict.fromkeys(name for given in options.tasks for name in given.split(",") if name))
+    """What ``--tasks`` names, each once; :class:`ConfigError` if that is nothing."""
+    names = parted(options.tasks)
+    if not names:
+        raise ConfigError("--tasks names nothing", "Name loss, or a benchmark such as hellaswag.")
+    return names
 
 
 def benchmarks_of(options: EvaluateOptions) -> Iterator[Benchmark]:
     """The benchmarks that ``--tasks`` asks for, their files read, once for each convention.
 
-    Where no convention is asked for but few-shot examples are, those that have none are passed over.
+    Of several conventions asked for, a task takes those that it has. Where none is asked for but few-shot examples are,
+    those that have none are passed over. :class:`ConfigError`, before any file is read, for a task that is left with no
+    convention, and for two descriptions of one name.
     """
     from folio.evaluation.tasks import find_task
 
-    tasks = [find_task(name) for name in names_of(options) if name != LOSS]
+    given = [name for name in names_of(options) if name != LOSS]
+    tasks = [find_task(name) for name in given]
+    _refuse_one_name(given, tasks)
     files = files_of(options.data, [task.name for task in tasks])
-    wanted = [name for given in options.convention for name in given.split(",")]
-    for name in wanted:
-        if tasks and not any(name in task.conventions for task in tasks):
-            tasks[0].convention(name)
+    wanted = parted(options.convention)
     few = options.num_fewshot or 0
-    for task in tasks:
+    chosen = [_conventions(task, tasks, wanted, few) for task in tasks]
+    for task, conventions in zip(tasks, chosen, strict=True):
         data = task.read(files.get(task.name), limit=options.limit or 0)
         shots = task.read_shots(options.shots_from, files.get(task.name)) if few else None
         facts = {**data.facts, "description": task.sha256}
         if shots is not None:
             facts["shots"] = {"source": shots.source, "sha256": shots.sha256}
-        for name, convention in task.conventions.items():
-            if name in wanted or (not wanted and not (few and convention.shots == "none")):
-                questions = task.questions(data.items, convention, few, shots.items if shots else None)
-                yield Benchmark(task, convention, questions, few, facts)
+        for convention in conventions:
+            questions = task.questions(data.items, convention, few, shots.items if shots else None)
+            yield Benchmark(task, convention, questions, few, facts)
+
+
+def _conventions(task: Task, tasks: Sequence[Task], wanted: Sequence[str], few: int) -> list[Convention]:
+    """Those of a task that are wanted, or all that can have ``few`` examples."""
+    for name in wanted:
+        if not any(name in other.conventions for other in tasks):
+            task.convention(name)
+    own = task.conventions
+    found = [own[name] for name in own if name in wanted or not wanted]
+    if not found:
+        problem = f"task '{task.name}' has no convention '{', '.join(wanted)}', and would be left out"
+        raise ConfigError(problem, f"It has: {', '.join(own)}. Add one to --convention, or leave the task out.")
+    if few and not wanted:
+        found = [convention for convention in found if convention.shots != "none"]
+    if not found:
+        problem = f"no convention of task '{task.name}' has few-shot examples ({', '.join(own)})"
+        raise ConfigError(problem, "Leave --num-fewshot out, or leave the task out.")
+    return found
+
+
+def _refuse_one_name(given: Sequence[str], tasks: Sequence[Task]) -> None:
+    by_name: dict[str, str] = {}
+    for text, task in zip(given, tasks, strict=True):
+        if task.name in by_name:
+            raise ConfigError(
+                f"--tasks names '{task.name}' twice: {by_name[task.name]} and {text}",
+                "Give one of the descriptions another name, or leave one out.",
+            )
+        by_name[task.name] = text
 
 
 def files_of(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
-    """The file of each task that ``--data`` names."""
+    """The file of each task that ``--data`` names; :class:`ConfigError` for a second file of one task."""
     files: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")
-        if equals and name in tasks:
-            files[name] = Path(path)
-        elif len(tasks) == 1:
-            files[tasks[0]] = Path(text)
-        else:
-            which = ", ".join(f"--data {task}=FILE" for task in tasks) or "--tasks with a benchmark"
-            raise ConfigError(f"--data {text} does not say whose file it is", f"Say {which}.")
+        if not (equals and name in tasks):
+            if len(tasks) != 1:
+                which = ", ".join(f"--data {task}=FILE" for task in tasks) or "--tasks with a benchmark"
+                raise ConfigError(f"--data {text} does not say whose file it is", f"Say {which}.")
+            name, path = tasks[0], text
+        if name in files:
+            raise ConfigError(f"--data gives '{name}' two files: {files[name]} and {path}", "Give one of them.")
+        files[name] = Path(path)
     return files
 
 
 def score_benchmark(model: Model, benchmark: Benchmark, runtime: Runtime, terminal: Terminal) -> Measurement:
+    """The measurement of ``model`` on a benchmark, with how long it took among its facts."""
     from folio.evaluation.multiple_choice import measure_task
 
-    """The measurement of ``model`` on a benchmark, with how long it took among its facts."""
     task, convention, questions = benchmark.task, benchmark.convention, benchmark.questions
     begun = time.perf_counter()
     with terminal.progress(f"{task.name}, {convention.name}", len(questions), "item") as bar:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,11 @@ def _own_shards(given: str, model: Model) -> Shards:
 
 
 def run_of(model: Path) -> Path | None:
-    """The run that ``model`` is, or lies in."""
-    for folder in (model, *model.parents):
+    """The run that ``model`` is, or lies in; None if there is none, or nothing of that name on this machine."""
+    if not model.exists():
+        return None
+    place = model.resolve()
+    for folder in (place, *place.parents):
         if (folder / "metrics.jsonl").is_file() and (folder / "config.json").is_file():
             return folder
     return None
@@ -106,11 +110,23 @@ def run_of(model: Path) -> Path | None:
 def short_name(given: str) -> str:
     """A name for files: a run's, that of a checkpoint with its run's before it, a hub id's last part."""
     path = Path(given)
-    run = run_of(path) if path.exists() else None
+    run = run_of(path)
     if run is not None:
-        steps = [part for part in path.resolve().relative_to(run.resolve()).parts if part.startswith("step-")]
-        return "-".join([run.resolve().name, *steps])
+        steps = [part for part in path.resolve().relative_to(run).parts if part.startswith("step-")]
+        return "-".join([run.name, *steps])
     return re.sub(r"[^\w.-]+", "-", path.resolve().name if path.exists() else path.name)
+
+
+def distinct_short_names(models: Sequence[str]) -> list[str]:
+    """The :func:`short_name` of each; where several share one, each of them with the next number that is free."""
+    short = [short_name(model) for model in models]
+    taken = {name for name in short if short.count(name) == 1}
+    names = []
+    for name in short:
+        free = (numbered for number in count(1) if (numbered := f"{name}-{number}") not in taken)
+        names.append(name if short.count(name) == 1 else next(free))
+        taken.add(names[-1])
+    return names
 
 
 def training_of(given: str) -> dict[str, Any] | None:
@@ -120,7 +136,7 @@ def training_of(given: str) -> dict[str, Any] | None:
     run = run_of(Path(given))
     if run is None:
         return None
-    return {"recipe": saved_recipe(run), "checkpoint": Path(given).relative_to(run).as_posix()}
+    return {"recipe": saved_recipe(run), "checkpoint": Path(given).resolve().relative_to(run).as_posix()}
 
 
 def source_of(folder: Path) -> tuple[Parent, ...]:
