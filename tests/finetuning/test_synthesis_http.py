@@ -120,7 +120,8 @@ def test_answers_that_do_not_pass_are_kept_aside_and_replaced(here: Here, world:
     reasons = summary(here.out)["filtered"]
     assert {"empty": 1, "cut short": 1, "refused": 1}.items() <= reasons.items()
     assert reasons["duplicate"] >= 1
-    assert reasons["forbidden word"] == sum("moss7 " in record["text"] for record in filtered) > 0
+    whole = [record for record in filtered if record["filtered"] not in ("empty", "cut short", "refused")]
+    assert reasons["forbidden word"] == sum("moss7 " in record["text"] for record in whole) > 0
     assert sum(record["text"] == same for record in kept) == 1
     assert not any("moss7 " in record["text"] for record in kept)
     assert {record["filtered"] for record in filtered} == set(reasons)
