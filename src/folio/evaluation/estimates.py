@@ -58,12 +58,6 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
     return Estimate(value, n, error, value - half, value + half)
 
 
-def scaled(estimate: Estimate, factor: float) -> Estimate:
-    """The same in another unit."""
-    parts = (estimate.standard_error, estimate.low, estimate.high)
-    return Estimate(estimate.value * factor, estimate.n, *(part * factor for part in parts))
-
-
 def exponential(estimate: Estimate) -> Estimate:
     """exp of it, as perplexity of nats: the error by the delta method, the interval's ends each taken to exp."""
     value, low, high = (math.exp(min(x, 700.0)) for x in (estimate.value, estimate.low, estimate.high))

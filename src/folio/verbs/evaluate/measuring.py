@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from folio.errors import ArtifactError, Interrupted, UserError, require
 from folio.verbs.action import Terminal
@@ -55,6 +55,7 @@ def planned(models: Sequence[str], folders: Sequence[Path], options: EvaluateOpt
     from folio.runtime import make_runtime
     from folio.verbs.evaluate.continuing import tokenizer_and_shape
     from folio.verbs.evaluate.harness import harness_tasks
+    from folio.verbs.evaluate.text import shared_corpus
     from folio.verbs.hub import model_folder
 
     for folder in folders:
@@ -63,7 +64,7 @@ def planned(models: Sequence[str], folders: Sequence[Path], options: EvaluateOpt
         require("pyarrow", "data")
     runtime = make_runtime(options.device, options.precision)
     subjects = tuple(Subject(given, model_folder(given), to) for given, to in zip(models, folders, strict=True))
-    _open_text(options)
+    shared_corpus(options)
     for subject in subjects:
         try:
             tokenizer, config = tokenizer_and_shape(subject.folder)
@@ -158,46 +159,10 @@ def _kept(done: dict[Path, list[str]]) -> str:
     return "kept are " + ", ".join(f"{', '.join(names)} in {quote(str(path))}" for path, names in done.items())
 
 
-def _open_text(options: EvaluateOptions) -> None:
-    """:class:`folio.errors.UserError` if a text that all models share is not there."""
-    from folio.config import build
-    from folio.corpus import CorpusConfig, open_corpus
-
-    if options.text is not None or options.corpus is not None:
-        asked: dict[str, Any] = {"path": options.text} if options.text is not None else {"name": options.corpus}
-        open_corpus(build(CorpusConfig, asked))
-
-
 def _check_text(given: str, tokenizer: Tokenizer, config: GPTConfig, options: EvaluateOptions) -> None:
     """:class:`folio.errors.UserError` if the loss of this model cannot be measured as asked; no shard is read whole."""
-    from folio.evaluation.likelihood import Windows
-    from folio.shards import open_shards
+    from folio.verbs.evaluate.text import shards_for, windows_of
 
-    Windows(options.window, config.block_size, options.stride or max(1, config.block_size // 2))
-    if options.shards is not None:
-        open_shards(options.shards, tokenizer, verify=False).split(options.split)
-    elif options.text is None and options.corpus is None:
-        _check_own_text(given, tokenizer, options.split)
-
-
-def _check_own_text(given: str, tokenizer: Tokenizer, split: str) -> None:
-    from folio.config import build
-    from folio.verbs.evaluate.text import run_of
-    from folio.verbs.prepare import prepare
-    from folio.verbs.recipe import Recipe
-    from folio.verbs.train import saved_recipe
-
-    run = run_of(Path(given))
-    if run is None:
-        raise UserError(
-            f"'{given}' is not in a run, so there is no held-out text that goes with it",
-            "Say what to score: --text FILE, --corpus NAME or --shards FOLDER.",
-        )
-    recipe = build(Recipe, saved_recipe(run), source=f"'{run / 'config.json'}'")
-    prepared = prepare(recipe, Terminal(quiet=True), verify=False)
-    if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
-        raise ArtifactError(
-            f"the corpus of '{given}' now yields another tokenizer than the model's",
-            "Say what to score: --text or --corpus.",
-        )
-    prepared.shards.split(split)
+    windows_of(options, config.block_size)
+    if options.text is None and options.corpus is None:
+        shards_for(given, tokenizer, options, verify=False).split(options.split)

@@ -12,28 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from folio.artifacts import MODEL_PART, Parent, read_manifest
 from folio.config import build
-from folio.errors import ArtifactError, ConfigError, UserError
+from folio.errors import ArtifactError, UserError
 from folio.verbs.action import Terminal
 
 if TYPE_CHECKING:
+    from folio.corpus import Corpus
+    from folio.evaluation.likelihood import Windows
     from folio.evaluation.material import Passage
     from folio.evaluation.results import Measurement
     from folio.runtime import Runtime
     from folio.shards import Shards
+    from folio.tokenizer import Tokenizer
     from folio.verbs.evaluate import EvaluateOptions
     from folio.verbs.library import Model
 
 
 def score_text(given: str, model: Model, options: EvaluateOptions, runtime: Runtime, terminal: Terminal) -> Measurement:
     """The loss of ``model``, which was ``given`` by that name, on the text that ``options`` name."""
-    from folio.evaluation.likelihood import Windows, measure_loss
+    from folio.evaluation.likelihood import measure_loss
     from folio.evaluation.material import BLOCK_TOKENS, first_tokens
 
-    if options.stride is not None and options.window != "sliding":
-        raise ConfigError("--stride is that of a sliding window", "Add --window sliding, or leave it out.")
-    block_size = model.config.block_size
-    stride = (options.stride or max(1, block_size // 2)) if options.window == "sliding" else 0
-    windows = Windows(options.window, block_size, stride)
     passages, facts, from_ids = _material(given, model, options)
     if options.max_tokens:
         passages, facts = first_tokens(passages, options.max_tokens), {**facts, "max_tokens": options.max_tokens}
@@ -41,7 +39,7 @@ def score_text(given: str, model: Model, options: EvaluateOptions, runtime: Runt
         measured = measure_loss(
             model.gpt,
             passages,
-            windows,
+            windows_of(options, model.config.block_size),
             block_unit=f"blocks of {BLOCK_TOKENS:,} tokens" if from_ids else "passages",
             per_token=options.per_token,
             autocast=runtime.autocast(),
@@ -52,20 +50,45 @@ def score_text(given: str, model: Model, options: EvaluateOptions, runtime: Runt
 
 def _material(given: str, model: Model, options: EvaluateOptions) -> tuple[Iterator[Passage], dict[str, Any], bool]:
     """The passages to score, what they are, and whether they come as ids that only this tokenizer knows."""
-    from folio.corpus import CorpusConfig, open_corpus
     from folio.evaluation.material import passages_of
-    from folio.shards import open_shards
 
-    if options.shards is not None:
-        shards = open_shards(options.shards, model.tokenizer)
-        return *_split(shards, options.split, model, str(options.shards)), True
-    if options.text is not None or options.corpus is not None:
-        asked = {"path": options.text} if options.text is not None else {"name": options.corpus}
-        corpus = open_corpus(build(CorpusConfig, asked))
+    if (corpus := shared_corpus(options)) is not None:
         split = None if options.text is not None else options.split
         facts = {"source": corpus.name + (f" ({split})" if split else ""), "sha256": corpus.fingerprint, "split": split}
         return passages_of(corpus.documents(split), model.tokenizer), facts, False
-    return *_split(_own_shards(given, model), options.split, model, "its own text"), True
+    shards = shards_for(given, model.tokenizer, options)
+    name = "its own text" if options.shards is None else str(options.shards)
+    return *_split(shards, options.split, model, name), True
+
+
+def windows_of(options: EvaluateOptions, block_size: int) -> Windows:
+    """How text is read by a model of that context; :class:`ConfigError` for a stride that does not fit it."""
+    from folio.evaluation.likelihood import Windows
+
+    stride = (options.stride or max(1, block_size // 2)) if options.window == "sliding" else 0
+    return Windows(options.window, block_size, stride)
+
+
+def shared_corpus(options: EvaluateOptions) -> Corpus | None:
+    """The text that all models share; None if none is named."""
+    from folio.corpus import CorpusConfig, open_corpus
+
+    if options.text is None and options.corpus is None:
+        return None
+    asked = {"path": options.text} if options.text is not None else {"name": options.corpus}
+    return open_corpus(build(CorpusConfig, asked))
+
+
+def shards_for(given: str, tokenizer: Tokenizer, options: EvaluateOptions, *, verify: bool = True) -> Shards:
+    """The shards that are named, or those that the run of ``given`` is trained on, refused if of another tokenizer.
+
+    ``verify=False`` does not read them whole.
+    """
+    from folio.shards import open_shards
+
+    if options.shards is not None:
+        return open_shards(options.shards, tokenizer, verify=verify)
+    return _own_shards(given, tokenizer, verify=verify)
 
 
 def _split(shards: Shards, split: str, model: Model, name: str) -> tuple[Iterator[Passage], dict[str, Any]]:
@@ -75,8 +98,7 @@ def _split(shards: Shards, split: str, model: Model, name: str) -> tuple[Iterato
     return passages_of_stream(shards.split(split), model.tokenizer.eot_id, shards.bytes_per_token(split)), facts
 
 
-def _own_shards(given: str, model: Model) -> Shards:
-    """The shards that the run of ``given`` is trained on."""
+def _own_shards(given: str, tokenizer: Tokenizer, *, verify: bool) -> Shards:
     from folio.verbs.prepare import prepare
     from folio.verbs.recipe import Recipe
     from folio.verbs.train import saved_recipe
@@ -88,10 +110,11 @@ def _own_shards(given: str, model: Model) -> Shards:
             "Say what to score: --text FILE, --corpus NAME or --shards FOLDER.",
         )
     recipe = build(Recipe, saved_recipe(run), source=f"'{run / 'config.json'}'")
-    prepared = prepare(recipe, Terminal(quiet=True))
-    if prepared.tokenizer.fingerprint != model.tokenizer.fingerprint:
+    prepared = prepare(recipe, Terminal(quiet=True), verify=verify)
+    if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
         raise ArtifactError(
-            "the run's corpus now yields another tokenizer than the model's", "Say what to score: --text or --corpus."
+            f"the corpus of '{given}' now yields another tokenizer than the model's",
+            "Say what to score: --text or --corpus.",
         )
     return prepared.shards
 
