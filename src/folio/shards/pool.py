@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
-from folio.errors import DataError
+from folio.shards.child import Child
 from folio.shards.chunks import Chunk, ChunkCounts, Piece
 from folio.shards.stream import Ids
-from folio.shards.worker import Encoding, receive, send
+from folio.shards.worker import Encoding
 
 CHUNKS_BEFORE_PROCESSES = 16
 """Chunks that are encoded here before processes are started: about the work that starting them costs (a second)."""
-
-BOOTSTRAP = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from folio.shards.worker import main; main()"
 
 
 def cores() -> int:
@@ -86,7 +79,7 @@ class EncoderPool:
                 self._idle.put(process)
             setup = pickle.dumps(self.encoding)
             for process in self._processes:
-                process.begin(setup)
+                process.say(setup)
             self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="folio-encode")
         return self._threads
 
@@ -98,55 +91,19 @@ class EncoderPool:
             self._idle.put(process)
 
 
-class _Process:
+class _Process(Child):
     """One child process; see :mod:`folio.shards.worker`."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-c", BOOTSTRAP, json.dumps(sys.path)]
-        surroundings = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=surroundings)
+        remedy = "Run the same command again with fewer workers: what is done is kept."
+        super().__init__("folio.shards.worker", "an encoding process", remedy)
         self._ready = False
-
-    def begin(self, setup: bytes) -> None:
-        self._say(setup)
 
     def ask(self, pieces: tuple[Piece, ...]) -> bytes:
         if not self._ready:
-            self._answer()  # to begin(): it came while others were already at work
+            self.answer()  # to the encoding: it came while others were already at work
             self._ready = True
-        self._say(pickle.dumps(pieces))
-        answer = self._answer()
+        self.say(pickle.dumps(pieces))
+        answer = self.answer()
         assert isinstance(answer, bytes)
         return answer
-
-    def stop(self) -> None:
-        """End the child at once; it holds nothing that is worth keeping."""
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
-
-    def _say(self, message: bytes) -> None:
-        assert self._child.stdin is not None
-        try:
-            send(self._child.stdin, message)  # type: ignore[arg-type]
-        except (BrokenPipeError, ValueError):
-            raise self._died() from None
-
-    def _answer(self) -> Any:
-        assert self._child.stdout is not None
-        message = receive(self._child.stdout)  # type: ignore[arg-type]
-        if message is None:
-            raise self._died()
-        answer = pickle.loads(message)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _died(self) -> DataError:
-        return DataError(
-            f"an encoding process ended by itself (exit status {self._child.wait()}), perhaps for want of memory",
-            "Run the same command again with fewer workers: what is done is kept.",
-        )

@@ -6,22 +6,21 @@ torch, no forked threads, no second run of the user's script, and they end when 
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from folio.errors import DataError, UserError
+from folio.errors import UserError
+from folio.shards.child import Child
 from folio.shards.worker import receive, send
 
 Task = TypeVar("Task")
@@ -29,8 +28,6 @@ Result = TypeVar("Result")
 
 TASKS_BEFORE_PROCESSES = 16
 """About the work that starting processes costs, where a task takes a tenth of a second."""
-BOOTSTRAP = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-BOOTSTRAP += "from folio.evaluation.contamination.processes import main; main()"
 
 
 def in_processes(work: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[tuple[Task, Result]]:
@@ -70,45 +67,21 @@ def in_processes(work: Callable[[Task], Result], tasks: Iterable[Task], workers:
             yield done, future.result()
 
 
-class _Process:
+class _Process(Child):
     """One child, set up with what it is to do."""
 
     def __init__(self, work: bytes) -> None:
-        command = [sys.executable, "-c", BOOTSTRAP, json.dumps(sys.path)]
-        surroundings = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=surroundings)
+        remedy = "Run the same command again with fewer workers."
+        super().__init__("folio.evaluation.contamination.processes", "a working process", remedy)
         self._work: bytes | None = work
 
     def ask(self, task: object) -> Any:
         if self._work is not None:
-            self._exchange(self._work)
+            self.say(self._work)
+            self.answer()
             self._work = None
-        return self._exchange(pickle.dumps(task))
-
-    def stop(self) -> None:
-        """End the child at once; it holds nothing that is worth keeping."""
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
-
-    def _exchange(self, message: bytes) -> Any:
-        try:
-            send(self._child.stdin, message)  # type: ignore[arg-type]
-            reply = receive(self._child.stdout)  # type: ignore[arg-type]
-        except (BrokenPipeError, ValueError):
-            reply = None
-        if reply is None:
-            raise DataError(
-                f"a working process ended by itself (exit status {self._child.wait()}), perhaps for want of memory",
-                "Run the same command again with fewer workers.",
-            )
-        answer = pickle.loads(reply)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        self.say(pickle.dumps(task))
+        return self.answer()
 
 
 def main() -> None:
