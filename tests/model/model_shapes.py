@@ -21,9 +21,12 @@ SHAPES = {
     "llama-one-kv-head": GPTConfig(**LLAMA, n_kv_head=1, tie_embeddings=False),
     "qwen3": GPTConfig(**LLAMA, qk_norm=True),
     "qwen3-grouped-untied": GPTConfig(**LLAMA, qk_norm=True, n_kv_head=2, tie_embeddings=False, rope_theta=1e6),
+    "llama-narrow-heads": GPTConfig(**LLAMA, head_dim=8, n_kv_head=2),
+    "qwen3-wide-heads": GPTConfig(**{**LLAMA, "n_head": 5}, qk_norm=True, head_dim=16, n_kv_head=1),
     "folio": GPTConfig(**SMALL, norm="rmsnorm", activation="relu2", position="rope", qk_norm=True, bias=False),
     "folio-mixed": GPTConfig(**SMALL, n_kv_head=2, activation="swiglu", tie_embeddings=False),
     "folio-no-positions": GPTConfig(**SMALL, position="none", bias=False),
+    "folio-wide-heads": GPTConfig(**SMALL, head_dim=20),
 }
 STANDARD = [name for name in SHAPES if not name.startswith("folio")]
 

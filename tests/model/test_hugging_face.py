@@ -12,7 +12,10 @@ import torch
 from model_shapes import SHAPES, STANDARD, assert_same_logits, random_ids, random_model
 
 from folio.errors import ArtifactError
+from folio.model.accounting import parameter_counts
+from folio.model.cache import KVCache
 from folio.model.config import GPTConfig
+from folio.model.families import family_of, pieces
 from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
 from folio.model.hf_config import config_from_hf, config_to_hf
@@ -85,7 +88,12 @@ def their_model(kind: str) -> transformers.PreTrainedModel:
         "llama-grouped-tied": lambda: transformers.LlamaConfig(
             **llama, num_key_value_heads=2, tie_word_embeddings=True, rope_theta=300.0
         ),
+        "llama-narrow-heads": lambda: transformers.LlamaConfig(**llama, num_key_value_heads=1, head_dim=6),
         "qwen3": lambda: transformers.Qwen3Config(**llama, num_key_value_heads=2, head_dim=12),
+        "qwen3-wide-heads": lambda: transformers.Qwen3Config(
+            **{**llama, "num_attention_heads": 5}, num_key_value_heads=1, head_dim=32
+        ),
+        "qwen3-usual-heads": lambda: transformers.Qwen3Config(**llama, num_key_value_heads=2),  # 128 wide
     }[kind]()
     torch.manual_seed(5)
     model = transformers.AutoModelForCausalLM.from_config(config)
@@ -95,7 +103,10 @@ def their_model(kind: str) -> transformers.PreTrainedModel:
     return model.eval()
 
 
-THEIRS = ["gpt2", "gpt2-untied", "llama", "llama-grouped-tied", "qwen3"]
+THEIRS = [
+    *("gpt2", "gpt2-untied", "llama", "llama-grouped-tied", "llama-narrow-heads"),
+    *("qwen3", "qwen3-wide-heads", "qwen3-usual-heads"),
+]
 
 
 @pytest.mark.parametrize("kind", THEIRS)
@@ -110,6 +121,46 @@ def test_we_compute_the_logits_of_a_folder_that_transformers_wrote(kind: str, sh
         assert_same_logits(our_logits(ours, ids), theirs(ids).logits)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama-narrow-heads", "qwen3-wide-heads"])
+def test_training_meets_their_gradients(kind: str, tmp_path: Path) -> None:
+    """Of every tensor of the file, within 1e-5 of its norm: what a step then does is the optimizer's."""
+    theirs = their_model(kind).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    ids = random_ids(ours.config)
+    nats, count = ours(ids[:, :-1], ids[:, 1:])
+    (nats / count).backward()
+    theirs(ids, labels=ids).loss.backward()
+    own, their_own = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    compared = 0
+    for piece in pieces(ours.config, family_of(ours.config)):
+        part = own[piece.ours].grad[piece.start : piece.stop]
+        expected = their_own[piece.theirs].grad
+        assert ((part.T if piece.transposed else part) - expected).norm() < 1e-5 * expected.norm(), piece.theirs
+        compared += part.numel()
+    assert compared == parameter_counts(ours.config).total
+
+
+@pytest.mark.parametrize("kind", ["llama-narrow-heads", "qwen3-wide-heads"])
+@torch.no_grad()
+def test_generation_writes_what_theirs_writes(kind: str, tmp_path: Path) -> None:
+    """Greedily, each with a cache of its own, and no two logits so near each other that rounding decides."""
+    theirs = their_model(kind)
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    prompt = random_ids(ours.config, batch=1, length=7)
+    settings = {"max_new_tokens": 20, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    written = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), **settings)
+    cache = KVCache(ours.config, batch_size=1, capacity=27)
+    ids, own = prompt, prompt
+    for _ in range(20):
+        best = ours(ids, cache=cache)[:, -1].topk(2)
+        assert best.values[0, 0] - best.values[0, 1] > 1e-3
+        ids = best.indices[:, :1]
+        own = torch.cat((own, ids), dim=1)
+    assert torch.equal(own, written)
+
+
 @pytest.mark.parametrize("kind", THEIRS)
 def test_old_spellings_mean_the_same(kind: str, tmp_path: Path) -> None:
     theirs = their_model(kind)
@@ -122,7 +173,7 @@ def test_old_spellings_mean_the_same(kind: str, tmp_path: Path) -> None:
     if "rope_parameters" in values:
         values["rope_theta"] = values.pop("rope_parameters")["rope_theta"]
         values["rope_scaling"] = None
-        if kind != "qwen3":
+        if kind in ("llama", "llama-grouped-tied", "qwen3-usual-heads"):
             values.pop("head_dim")
     values.pop("layer_types", None)
     path.write_text(json.dumps(values))
@@ -200,10 +251,8 @@ def test_half_precision_files_load_as_fp32(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", GPTConfig.model_fields)
 def test_every_field_of_the_shape_is_known_to_the_mapping(value: str) -> None:
     """A new field must be considered in ``families.py`` and ``hf_config.py`` before it may be saved."""
-    known = (
-        "vocab_size block_size n_layer n_head n_kv_head n_embd mlp_width norm norm_eps activation position rope_theta"
-    )
-    assert value in [*known.split(), "qk_norm", "bias", "tie_embeddings", "dropout"]
+    known = "vocab_size block_size n_layer n_head n_kv_head n_embd head_dim mlp_width norm norm_eps activation position"
+    assert value in [*known.split(), "rope_theta", "qk_norm", "bias", "tie_embeddings", "dropout"]
 
 
 @pytest.mark.parametrize(
@@ -214,11 +263,12 @@ def test_every_field_of_the_shape_is_known_to_the_mapping(value: str) -> None:
         ("llama", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "yarn"),
         ("llama", {"attention_bias": True}, "attention_bias"),
         ("llama", {"mlp_bias": True}, "mlp_bias"),
-        ("llama", {"head_dim": 64}, "head_dim 64"),
+        ("llama", {"head_dim": 7}, "head_dim 7 is odd"),
+        ("llama", {"head_dim": "wide"}, "head_dim Input should be"),
         ("llama", {"hidden_act": "gelu"}, "'gelu'"),
         ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
         ("llama", {"quantization_config": {"bits": 4}}, "quantiz"),
-        ("qwen3", {"use_sliding_window": True, "sliding_window": 8}, "sliding window"),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}, "sliding window"),
         ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}, "sliding window"),
         ("gpt2", {"activation_function": "gelu"}, "'gelu'"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),

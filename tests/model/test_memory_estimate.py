@@ -23,6 +23,8 @@ KEPT = {
     "llama-grouped": GPTConfig(**BODY, **MODERN, n_layer=4, block_size=256, n_kv_head=2),
     "llama-grouped-long": GPTConfig(**BODY, **MODERN, n_layer=2, block_size=1536, n_kv_head=2),
     "qwen3": GPTConfig(**BODY, **MODERN, n_layer=4, block_size=256, qk_norm=True),
+    "wide-heads": GPTConfig(**BODY, **MODERN, n_layer=4, block_size=256, qk_norm=True, head_dim=128, n_kv_head=2),
+    "wide-heads-long": GPTConfig(**BODY, **MODERN, n_layer=2, block_size=1536, head_dim=128, n_kv_head=2),
 }
 
 
@@ -172,10 +174,11 @@ def test_muon_keeps_one_number_a_matrix_weight() -> None:
     assert adamw.optimizer - muon.optimizer == 4 * 84_934_656
 
 
-def test_the_cache_is_as_large_as_the_cache_made_for_it() -> None:
+@pytest.mark.parametrize("shape", ["llama-grouped", "qwen3-wide-heads"])
+def test_the_cache_is_as_large_as_the_cache_made_for_it(shape: str) -> None:
     from folio.model.cache import KVCache
 
-    config = SHAPES["llama-grouped"]
+    config = SHAPES[shape]
     made = KVCache(config, batch_size=3, capacity=20, dtype=torch.bfloat16)
     held = sum(tensor.nbytes for layer in made.layers for tensor in (layer.keys, layer.values))
     assert inference_memory(config, 3, 20, dtype="bf16").cache == held

@@ -46,14 +46,15 @@ def parameter_counts(config: GPTConfig) -> ParameterCounts:
 def forward_flops(config: GPTConfig, context: int | None = None, *, causal: bool = True) -> int:
     """Operations of the forward pass per token, averaged over a sequence of ``context`` tokens (all of the block size).
 
-    2 (blocks' matrices + V C) + 4 n_layer C S: a token is multiplied with every matrix and the head, and per layer with
-    the S keys and S values it looks at. ``causal`` counts what a causal kernel must compute, S = (context + 1) / 2 on
-    average, which is Kaplan's 2 N + 2 n_layer n_ctx d_attn; without it S = context, the convention of PaLM.
+    2 (blocks' matrices + V C) + 4 n_layer H K S: a token is multiplied with every matrix and the head, and per layer
+    with the S keys and S values it looks at, H heads of K numbers (C in all where no ``head_dim`` is given). ``causal``
+    counts what a causal kernel must compute, S = (context + 1) / 2 on average, which is Kaplan's
+    2 N + 2 n_layer n_ctx d_attn; without it S = context, the convention of PaLM.
     """
     T = context or config.block_size
     products = parameter_counts(config).matrices + config.vocab_size * config.n_embd
     looked_at = T + 1 if causal else 2 * T
-    return 2 * products + 2 * config.n_layer * config.n_embd * looked_at
+    return 2 * products + 2 * config.n_layer * config.attention_width * looked_at
 
 
 def training_flops(config: GPTConfig, context: int | None = None, *, causal: bool = True) -> int:
@@ -68,4 +69,4 @@ def training_flops(config: GPTConfig, context: int | None = None, *, causal: boo
 def decode_flops(config: GPTConfig, position: int) -> int:
     """Operations to generate one token with a KV cache that holds ``position`` tokens before it."""
     products = parameter_counts(config).matrices + config.vocab_size * config.n_embd
-    return 2 * products + 4 * config.n_layer * config.n_embd * (position + 1)
+    return 2 * products + 4 * config.n_layer * config.attention_width * (position + 1)

@@ -38,7 +38,7 @@ def model_card(config: GPTConfig, text: str | None = None) -> str:
     facts = [
         ("parameters", f"{counts.total:,}, of which {counts.embedding:,} in embeddings"),
         ("layers, width", f"{config.n_layer}, {config.n_embd} (MLP {config.hidden:,}, {config.activation})"),
-        ("heads", f"{config.n_head} for queries, {config.kv_heads} for keys and values"),
+        ("heads", f"{config.n_head} for queries, {config.kv_heads} for keys and values, {config.head_size} wide"),
         ("positions", f"{config.position}, context of {config.block_size:,} tokens"),
         ("normalization", config.norm + (", QK-norm" if config.qk_norm else "")),
         ("vocabulary", f"{config.vocab_size:,} ids, head {'tied' if config.tie_embeddings else 'untied'}"),

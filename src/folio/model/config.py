@@ -19,11 +19,13 @@ class GPTConfig(Table):
     n_layer: int = Field(default=12, ge=1)
     """Transformer blocks."""
     n_head: int = Field(default=12, ge=1)
-    """Attention heads; must divide n_embd."""
+    """Attention heads; must divide n_embd unless head_dim is given."""
     n_kv_head: int | None = Field(default=None, ge=1)
     """Key and value heads (grouped-query attention); must divide n_head. Empty: as many as n_head."""
     n_embd: int = Field(default=768, ge=1)
     """Width of the residual stream."""
+    head_dim: int | None = Field(default=None, ge=1)
+    """Width of a head. Empty: n_embd / n_head."""
     mlp_width: int | None = Field(default=None, ge=1)
     """Hidden width of the MLP. Empty: 4 x n_embd, or for swiglu 8/3 x n_embd rounded up to a multiple of 64."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
@@ -47,17 +49,24 @@ class GPTConfig(Table):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.n_embd % self.n_head:
+        if self.head_dim is None and self.n_embd % self.n_head:
             raise ValueError(f"n_head {self.n_head} does not divide n_embd {self.n_embd}")
         if self.n_head % self.kv_heads:
             raise ValueError(f"n_kv_head {self.kv_heads} does not divide n_head {self.n_head}")
         if self.position == "rope" and self.head_size % 2:
-            raise ValueError(f"rope needs an even head size; n_embd {self.n_embd} / n_head {self.n_head} is odd")
+            source = "head_dim" if self.head_dim else f"n_embd {self.n_embd} / n_head {self.n_head} ="
+            raise ValueError(f"rope needs an even head size; {source} {self.head_size} is odd")
         return self
 
     @property
     def head_size(self) -> int:
-        return self.n_embd // self.n_head
+        """Width of a head, resolved."""
+        return self.head_dim or self.n_embd // self.n_head
+
+    @property
+    def attention_width(self) -> int:
+        """All heads side by side: what attention writes before its projection, n_embd unless ``head_dim`` is given."""
+        return self.n_head * self.head_size
 
     @property
     def kv_heads(self) -> int:

@@ -1,7 +1,7 @@
 """Which Hugging Face class a shape is saved as, and which tensor of theirs holds which part of ours.
 
-gpt2    GPT2LMHeadModel    learned positions, LayerNorm, biases, one MLP matrix in
-llama   LlamaForCausalLM   RoPE, RMSNorm, SwiGLU, no biases, grouped keys and values
+gpt2    GPT2LMHeadModel    learned positions, LayerNorm, biases, one MLP matrix in, heads that share out the width
+llama   LlamaForCausalLM   RoPE, RMSNorm, SwiGLU, no biases, grouped keys and values, heads of any width
 qwen3   Qwen3ForCausalLM   the same with QK-norm
 folio   no standard class  everything else, under Folio's own names
 """
@@ -49,11 +49,13 @@ class Piece:
 
 def family_of(config: GPTConfig) -> Family:
     """The Hugging Face family whose class computes exactly what ``config`` describes."""
-    grouped = config.kv_heads != config.n_head
+    whole = config.kv_heads == config.n_head and config.attention_width == config.n_embd
     if config.position == "learned" and config.norm == "layernorm" and config.activation != "swiglu":
-        return "gpt2" if config.bias and not grouped and not config.qk_norm else "folio"
+        return "gpt2" if config.bias and whole and not config.qk_norm else "folio"
     if config.position == "rope" and config.norm == "rmsnorm" and config.activation == "swiglu" and not config.bias:
-        return "qwen3" if config.qk_norm else "llama"
+        if config.qk_norm:
+            return "qwen3"
+        return "folio" if config.n_embd % config.n_head else "llama"  # whose class wants it so, whatever head_dim is
     return "folio"
 
 

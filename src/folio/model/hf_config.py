@@ -21,6 +21,9 @@ _GPT2_ACTIVATIONS = {
     "relu": "relu",
     "relu2": "relu2",
 }
+_QWEN3_HEAD_DIM = 128
+_FULL_LAYERS = 28
+"""What Qwen3's class takes where a file is silent: the width of a head, and how many layers have no window."""
 _BARE_CLASSES = {"gpt2": "GPT2Model", "llama": "LlamaModel", "qwen3": "Qwen3Model"}
 _READS = "Folio reads GPT2LMHeadModel, LlamaForCausalLM, Qwen3ForCausalLM and its own folders."
 
@@ -141,28 +144,21 @@ def _from_gpt2(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_llama(values: Mapping[str, Any], family: Family) -> dict[str, Any]:
-    heads, width = values["num_attention_heads"], values["hidden_size"]
-    head_dim = values.get("head_dim") or (128 if family == "qwen3" else width // heads)
-    if head_dim * heads != width:
-        _refuse(f"head_dim {head_dim} that is not hidden_size {width} / {heads} heads")
+    heads = values["num_attention_heads"]
     if values.get("hidden_act", "silu") not in ("silu", "swish"):
         _refuse(f"hidden_act {values['hidden_act']!r}")
     for key in ("attention_bias", "mlp_bias"):
         if values.get(key):
             _refuse(f"{key} = true")
-    kinds = values.get("layer_types")
-    sliding = (
-        "sliding_attention" in kinds if kinds else values.get("use_sliding_window") and values.get("sliding_window")
-    )
-    if sliding:
-        _refuse("sliding window attention")
+    _refuse_windows(values)
     return {
         "vocab_size": values["vocab_size"],
         "block_size": values["max_position_embeddings"],
         "n_layer": values["num_hidden_layers"],
         "n_head": heads,
         "n_kv_head": values.get("num_key_value_heads") or heads,
-        "n_embd": width,
+        "n_embd": values["hidden_size"],
+        "head_dim": values.get("head_dim") or (_QWEN3_HEAD_DIM if family == "qwen3" else None),
         "mlp_width": values["intermediate_size"],
         "norm": "rmsnorm",
         "norm_eps": values.get("rms_norm_eps", 1e-6),
@@ -172,22 +168,33 @@ def _from_llama(values: Mapping[str, Any], family: Family) -> dict[str, Any]:
         "qk_norm": family == "qwen3",
         "bias": False,
         "tie_embeddings": values.get("tie_word_embeddings", False),
-        "dropout": values.get("attention_dropout", 0.0),
+        "dropout": values.get("attention_dropout") or 0.0,
     }
+
+
+def _refuse_windows(values: Mapping[str, Any]) -> None:
+    """Refuse layers that do not see all before a token: ``layer_types`` names them, or a window and where it begins."""
+    kinds = values.get("layer_types")
+    others = sorted({*map(str, kinds or ())} - {"full_attention"})
+    if others:
+        _refuse(f"{' and '.join(others).replace('sliding_attention', 'sliding window attention')} (layer_types)")
+    windowed = values["num_hidden_layers"] > values.get("max_window_layers", _FULL_LAYERS)
+    if not kinds and values.get("use_sliding_window") and values.get("sliding_window") and windowed:
+        _refuse("sliding window attention (use_sliding_window)")
 
 
 def _rope_theta(values: Mapping[str, Any]) -> float:
     """The base of the rotary frequencies: ``rope_parameters`` since transformers 5, ``rope_theta`` before."""
-    theta = values.get("rope_theta", 10000.0)
+    theta = values.get("rope_theta")
     for key in ("rope_scaling", "rope_parameters"):
         rope = values.get(key) or {}
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind != "default":
-            _refuse(f"rope scaling of kind {kind!r}")
+            _refuse(f"rope scaling of kind {kind!r} ({key})")
         if rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0)) != 1.0:
             _refuse("partial_rotary_factor")
         theta = rope.get("rope_theta", theta)
-    return float(theta)
+    return 10000.0 if theta is None else float(theta)
 
 
 def _plain(config: GPTConfig) -> GPTConfig:
@@ -195,6 +202,8 @@ def _plain(config: GPTConfig) -> GPTConfig:
     change: dict[str, Any] = {}
     if config.n_kv_head == config.n_head:
         change["n_kv_head"] = None
+    if config.attention_width == config.n_embd:
+        change["head_dim"] = None
     if config.mlp_width == config.model_copy(update={"mlp_width": None}).hidden:
         change["mlp_width"] = None
     return config.model_copy(update=change)

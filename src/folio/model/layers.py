@@ -1,6 +1,6 @@
 """The parts of a transformer block: rotary positions, attention, MLP.
 
-B batch, T time (new tokens), S time seen (cached and new), C channels, H heads, G key/value heads, K = C // H
+B batch, T time (new tokens), S time seen (cached and new), C channels, H heads, G key/value heads, K head size
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ class Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        kv_rows = config.kv_heads * config.head_size
-        self.stacked = {"qkv": (config.n_embd, kv_rows, kv_rows)}  # rows of the maps that one matrix holds
-        self.qkv = nn.Linear(config.n_embd, config.n_embd + 2 * kv_rows, bias=config.bias)
-        self.proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+        q_rows, kv_rows = config.attention_width, config.kv_heads * config.head_size
+        self.stacked = {"qkv": (q_rows, kv_rows, kv_rows)}  # rows of the maps that one matrix holds
+        self.qkv = nn.Linear(config.n_embd, q_rows + 2 * kv_rows, bias=config.bias)
+        self.proj = nn.Linear(q_rows, config.n_embd, bias=config.bias)
         if config.qk_norm:
             self.q_norm = RMSNorm(config.head_size, config.norm_eps)
             self.k_norm = RMSNorm(config.head_size, config.norm_eps)
 
     def forward(self, x_BTC: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: LayerContext | None = None) -> Tensor:
         config = self.config
-        B, T, C = x_BTC.shape
+        B, T, _ = x_BTC.shape
         heads = config.n_head + 2 * config.kv_heads
         qkv_BTHK = self.qkv(x_BTC).view(B, T, heads, config.head_size)
         q_BHTK, k_BGTK, v_BGTK = qkv_BTHK.transpose(1, 2).split(
@@ -88,7 +88,7 @@ class Attention(nn.Module):
             y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK, dropout=dropout)
         else:
             y_BHTK = cache.attend(q_BHTK, k_BGTK, v_BGTK)
-        y_BTC = self.proj(y_BHTK.transpose(1, 2).reshape(B, T, C))
+        y_BTC = self.proj(y_BHTK.transpose(1, 2).reshape(B, T, config.attention_width))
         return F.dropout(y_BTC, config.dropout, self.training)
 
 

@@ -135,8 +135,8 @@ def _block_bytes(config: GPTConfig, T: int, size: int, probabilities: int) -> in
     """
     C, H, G, K = config.n_embd, config.n_head, config.kv_heads, config.head_size
     norms = 2 * 4 * C
-    keys = 2 * C if probabilities or G == H else 2 * G * K  # the products repeat keys and values for every head
-    attention = size * (C + C + keys + C)  # input of qkv; q, k, v; input of proj
+    keys = 2 * H * K if probabilities else 2 * G * K  # the products repeat keys and values for every head
+    attention = size * (C + H * K + keys + H * K)  # input of qkv; q, k, v; input of proj
     if config.qk_norm:
         attention += (H + G) * K * size
     if probabilities:

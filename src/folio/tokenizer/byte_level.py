@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,12 +14,16 @@ from folio.errors import ArtifactError, DataError
 from folio.tokenizer.alphabet import CHAR_OF, to_bytes, to_printable
 from folio.tokenizer.base import END_OF_TEXT, Tokenizer, as_ids, repair_surrogates, settings_for, spec_of, well_formed
 from folio.tokenizer.merges import is_ranked
-from folio.tokenizer.patterns import GPT2_PATTERN, TIKTOKEN_PATTERNS
+from folio.tokenizer.patterns import DIGITS_PATTERN, GPT2_PATTERN, TIKTOKEN_PATTERNS
 from folio.tokenizer.pieces import overflows, pieces
 
 if TYPE_CHECKING:
     import tiktoken
 
+OF_UTF8 = [*range(0xC0), *range(0xC2, 0xF5)]
+"""The bytes that occur in UTF-8: what a vocabulary needs to hold any text."""
+_CUTS = ("Split", "Digits", "Punctuation")
+"""Rules that only cut, unless they say that they remove."""
 GPT2_SIZE = 50_257
 GPT2_FINGERPRINT = "dcc34306deac0ea335bf4d486e508bb04a35c6b9cd0c07fc0d3b4b2b29557f66"
 """Of OpenAI's vocabulary, from whichever folder it is read."""
@@ -31,12 +37,8 @@ class ByteLevelTokenizer(Tokenizer):
         self.kind = "bpe"
         self._bytes = {id: to_bytes(token) for id, token in self._tokens.items()}
         self._bytes |= {token.id: token.content.encode() for token in self._added}
-        missing = [byte for byte, char in enumerate(CHAR_OF) if char not in self._ids]
-        if missing:
-            raise ArtifactError(
-                f"this tokenizer lacks {len(missing)} of the 256 bytes (0x{missing[0]:02x} first) and would lose text",
-                "Use a byte-level tokenizer that was trained with the whole byte alphabet.",
-            )
+        lacking = bytes(byte for byte in OF_UTF8 if CHAR_OF[byte] not in self._ids)
+        self._lacking = re.compile(b"[" + re.escape(lacking) + b"]") if lacking else None
         self.pattern = pattern_of(spec)
         if self.vocab_size == GPT2_SIZE and self.fingerprint == GPT2_FINGERPRINT:
             self.kind = "gpt2"
@@ -61,15 +63,15 @@ class ByteLevelTokenizer(Tokenizer):
         vocabulary = self._spec["model"]["vocab"]
         ranks = {to_bytes(token): id for token, id in vocabulary.items() if token not in added}
         merges = [(to_bytes(left), to_bytes(right)) for left, right in self.merges]
-        if pattern is None or len(ranks) != 256 + len(merges):
+        alphabet = {bytes([byte]): self._ids[char] for byte, char in enumerate(CHAR_OF) if char in self._ids}
+        if pattern is None or len(ranks) != len(alphabet) + len(merges):
             return None
-        for byte in range(256):  # bytes come before merges whatever their ids
-            ranks[bytes([byte])] = -1 - byte
+        for byte in alphabet:  # they come before merges whatever their ids
+            ranks[byte] = -1 - byte[0]
         if self.kind != "gpt2" and not is_ranked(merges, ranks):
             return None
-        ranks |= {bytes([byte]): self._ids[CHAR_OF[byte]] for byte in range(256)}
         return tiktoken.Encoding(
-            self.fingerprint[:12], pat_str=pattern, mergeable_ranks=ranks, special_tokens=self.special_ids
+            self.fingerprint[:12], pat_str=pattern, mergeable_ranks=ranks | alphabet, special_tokens=self.special_ids
         )
 
     def _encode_plain(self, text: str) -> list[int]:
@@ -101,10 +103,18 @@ class ByteLevelTokenizer(Tokenizer):
         return ids
 
     def _normalized(self, text: str) -> str:
-        if self._spec.get("normalizer") is None:
-            return text
-        normalized: str = self.backend.normalizer.normalize_str(well_formed(text))
-        return normalized
+        """``text`` as it is encoded; :class:`DataError` for a character of which the vocabulary lacks a byte."""
+        if self._spec.get("normalizer") is not None:
+            text = self.backend.normalizer.normalize_str(well_formed(text))
+        if self._lacking is not None and (found := self._lacking.search(raw := well_formed(text).encode())):
+            before = raw[: found.start()].decode(errors="ignore")
+            char = text[len(before)]
+            raise DataError(
+                f"this tokenizer lacks the byte 0x{found[0].hex()}, which {char!r} (U+{ord(char):04X}) has, "
+                f"met after {before[-20:]!r}",
+                "Write the text without it.",
+            )
+        return text
 
     def token_bytes(self, id: int) -> bytes:
         return self._bytes.get(id) or self.token(id).encode()
@@ -151,25 +161,33 @@ def from_ranked_tokens(
 
 
 def pattern_of(spec: dict[str, Any]) -> str:
-    """The pre-tokenizer's regular expression; :class:`ArtifactError` naming what is not plain byte-level BPE."""
+    """What cuts text into pre-tokens: one regular expression, or the rules as the file has them where it takes several.
+
+    :class:`ArtifactError` naming what is not byte-level BPE, or what drops or adds text.
+    """
     parts = spec.get("pre_tokenizer") or {}
     steps = parts.get("pretokenizers", [parts])
-    *splits, last = steps
+    *cuts, last = steps
     if last.get("type") != "ByteLevel":
         raise ArtifactError(
             f"this tokenizer splits text by {last.get('type') or 'nothing'}, not into bytes as GPT-2 does",
-            "Folio reads byte-level BPE (GPT-2, Llama 3, Qwen) and its own kinds.",
+            "Folio reads byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and its own kinds.",
         )
     if last.get("add_prefix_space"):
         raise ArtifactError("this tokenizer adds a space before every text, which Folio does not", "Use another one.")
-    if not splits and last.get("use_regex", True):
+    by_gpt2 = last.get("use_regex", True)
+    if not cuts and by_gpt2:
         return GPT2_PATTERN
-    if len(splits) == 1 and splits[0].get("type") == "Split" and not last.get("use_regex", True):
-        pattern, split = splits[0]["pattern"], (splits[0].get("behavior"), bool(splits[0].get("invert")))
-        if "Regex" in pattern and split in (("Isolated", False), ("Removed", True)):
-            return str(pattern["Regex"])
-    kinds = " + ".join(f"{step.get('type')}" for step in steps)
+    match cuts:
+        case [{"type": "Split", "pattern": {"Regex": str(regex)}, **how}] if not by_gpt2:
+            if (how.get("behavior"), bool(how.get("invert"))) in (("Isolated", False), ("Removed", True)):
+                return regex
+        case [{"type": "Digits", "individual_digits": True}] if by_gpt2:
+            return DIGITS_PATTERN
+    if all(cut.get("type") in _CUTS and cut.get("behavior") != "Removed" for cut in cuts):
+        return json.dumps(steps, sort_keys=True, ensure_ascii=False)
+    kinds = " + ".join(f"{step.get('type')}" + " that removes" * (step.get("behavior") == "Removed") for step in steps)
     raise ArtifactError(
         f"this tokenizer splits text in a way Folio does not know ({kinds})",
-        "Folio reads byte-level BPE with one pattern (GPT-2, Llama 3, Qwen) and its own kinds.",
+        "Folio reads byte-level BPE whose rules keep all of a text (GPT-2, Llama 3, Qwen, SmolLM) and its own kinds.",
     )

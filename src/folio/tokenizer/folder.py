@@ -15,7 +15,7 @@ from folio.tokenizer.patterns import CHARACTER_PATTERN, WORD_PATTERN
 from folio.tokenizer.words import WordTokenizer
 
 TEMPLATE_FILE = "chat_template.jinja"
-_KNOWN = "Folio reads byte-level BPE (GPT-2, Llama 3, Qwen) and its own char and word tokenizers."
+_KNOWN = "Folio reads byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and its own char and word tokenizers."
 _NORMALIZERS = {"NFC", "NFD", "NFKC", "NFKD"}
 
 
