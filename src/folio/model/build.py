@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
@@ -31,6 +32,19 @@ def _nothing_drawn() -> Iterator[None]:
     finally:
         for kind, method in zip(kinds, kept, strict=True):
             setattr(kind, "reset_parameters", method)  # noqa: B010
+
+
+def twin(model: GPT, weights: Mapping[str, Tensor]) -> GPT:
+    """A model like ``model`` in all but its parameters, which are ``weights`` by name, not copied.
+
+    Layers may be of any kind. Buffers are shared.
+    """
+    kept = {id(buffer): buffer for buffer in model.buffers()}
+    empty = {id(p): nn.Parameter(p.to("meta"), requires_grad=p.requires_grad) for p in model.parameters()}
+    made = copy.deepcopy(model, {**kept, **empty})
+    own = {name: nn.Parameter(weights[name], requires_grad=p.requires_grad) for name, p in made.named_parameters()}
+    made.load_state_dict(own, strict=True, assign=True)
+    return made
 
 
 def allocate(config: GPTConfig, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> GPT:

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from folio.model.cache import Context
 from folio.model.config import GPTConfig
 from folio.model.layers import Block, make_norm, rotary_table
-from folio.model.loss import cross_entropy, token_nats
+from folio.model.loss import IGNORE, cross_entropy, each_token_nats, token_nats
 
 Init = Literal["gpt2", "zero-residual"]
 
@@ -86,11 +86,12 @@ class GPT(nn.Module):
             x_BTC = x_BTC + self.positions(positions)
         rotary = self._rotary(positions) if self.config.position == "rope" else None
         x_BTC = F.dropout(x_BTC, self.config.dropout, self.training)
-        for i, block in enumerate(self.blocks):
+        layers = [None] * self.config.n_layer if cache is None else cache.layers
+        for block, layer in zip(self.blocks, layers, strict=True):
             if self.recompute and torch.is_grad_enabled():
-                x_BTC = checkpoint(block, x_BTC, rotary, use_reentrant=False)
+                x_BTC = checkpoint(block, x_BTC, rotary, layer, use_reentrant=False)
             else:
-                x_BTC = block(x_BTC, rotary, None if cache is None else cache.layers[i])
+                x_BTC = block(x_BTC, rotary, layer)
         if cache is not None:
             cache.end(T)
         return self.norm(x_BTC)  # type: ignore[no-any-return]
@@ -104,17 +105,25 @@ class GPT(nn.Module):
         return F.linear(hidden_BTC, self.head_weight)[..., : self.config.vocab_size]
 
     def forward(
-        self, ids_BT: Tensor, targets_BT: Tensor | None = None, *, cache: Context | None = None
+        self, ids_BT: Tensor, targets_BT: Tensor | None = None, *, cache: Context | None = None, each: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, T, V) without padding; or, with targets, (sum of nats, count of targets) that are not -100."""
+        """Logits (B, T, V) without padding; or, with targets, (sum of nats, count of targets) that are not -100.
+
+        ``each``: instead of the sum the nats of every position, (B, T) fp32, with gradients, zero where the target is
+        -100.
+        """
         hidden_BTC = self.hidden(ids_BT, cache)
         if targets_BT is None:
             return self.logits(hidden_BTC)
-        return cross_entropy(hidden_BTC.flatten(0, 1), self.head_weight, targets_BT.flatten(), self.config.vocab_size)
+        hidden_NC, targets_N = hidden_BTC.flatten(0, 1), targets_BT.flatten()
+        if each:
+            nats_N = each_token_nats(hidden_NC, self.head_weight, targets_N, self.config.vocab_size)
+            return nats_N.view(targets_BT.shape), (targets_N != IGNORE).sum()
+        return cross_entropy(hidden_NC, self.head_weight, targets_N, self.config.vocab_size)
 
-    def token_nats(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def token_nats(self, ids_BT: Tensor, targets_BT: Tensor, cache: Context | None = None) -> Tensor:
         """-log p(target) of every position in nats, (B, T) fp32, zero where the target is -100; no gradients."""
         with torch.no_grad():
-            hidden_NC = self.hidden(ids_BT).flatten(0, 1)
+            hidden_NC = self.hidden(ids_BT, cache).flatten(0, 1)
             nats_N = token_nats(hidden_NC, self.head_weight, targets_BT.flatten(), self.config.vocab_size)
         return nats_N.view(targets_BT.shape)

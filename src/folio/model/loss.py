@@ -34,18 +34,25 @@ def cross_entropy(
     return nats, count
 
 
+def each_token_nats(
+    hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size: int, *, chunk_bytes: int = CHUNK_BYTES
+) -> Tensor:
+    """-log p(target) in nats of every position, (N,) fp32, zero where the target is ``IGNORE``; with gradients.
+
+    For losses that are no plain sum. As in :func:`cross_entropy` at most ``chunk_bytes`` of fp32 logits exist at any
+    time, and padding rows get probability zero and no gradient; but what a position weighs is not known before the
+    backward pass, so that computes the logits again.
+    """
+    if torch.is_autocast_enabled(hidden_NC.device.type):
+        hidden_NC = hidden_NC.to(torch.get_autocast_dtype(hidden_NC.device.type))
+    nats_N: Tensor = _EachTokenNats.apply(hidden_NC, head_VC, targets_N, vocab_size, chunk_bytes)  # type: ignore[no-untyped-call]
+    return nats_N
+
+
 def token_nats(hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size: int) -> Tensor:
     """-log p(target) in nats of every position, (N,) fp32, zero where the target is ``IGNORE``; no gradients."""
     with torch.no_grad():
-        if torch.is_autocast_enabled(hidden_NC.device.type):
-            hidden_NC = hidden_NC.to(torch.get_autocast_dtype(hidden_NC.device.type))
-        head_VC = head_VC.to(hidden_NC.dtype)
-        parts = [
-            _log_probabilities(hidden, head_VC, vocab_size).gather(1, target.clamp(min=0)[:, None])[:, 0].neg()
-            * (target != IGNORE)
-            for hidden, target in _chunks(hidden_NC, targets_N, head_VC.shape[0], CHUNK_BYTES)
-        ]
-        return torch.cat(parts)
+        return each_token_nats(hidden_NC, head_VC, targets_N, vocab_size)
 
 
 def chosen_log_probabilities(
@@ -81,10 +88,6 @@ def _logits(hidden_nC: Tensor, head_VC: Tensor, vocab_size: int) -> Tensor:
     if vocab_size < head_VC.shape[0]:
         logits_nV[:, vocab_size:] = float("-inf")
     return logits_nV
-
-
-def _log_probabilities(hidden_nC: Tensor, head_VC: Tensor, vocab_size: int) -> Tensor:
-    return F.log_softmax(_logits(hidden_nC, head_VC, vocab_size), dim=-1, dtype=torch.float32)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -130,3 +133,47 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+class _EachTokenNats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NC: Tensor, head_VC: Tensor, targets_N: Tensor, vocab_size: int, chunk_bytes: int
+    ) -> Tensor:
+        weight_VC = head_VC.to(hidden_NC.dtype)
+        parts = []
+        with torch.autocast(hidden_NC.device.type, enabled=False):
+            for hidden_nC, target_n in _chunks(hidden_NC, targets_N, weight_VC.shape[0], chunk_bytes):
+                log_p_nV = F.log_softmax(_logits(hidden_nC, weight_VC, vocab_size), dim=-1, dtype=torch.float32)
+                log_p_n = log_p_nV.gather(1, target_n.clamp(min=0)[:, None])[:, 0]
+                parts.append(log_p_n.neg() * (target_n != IGNORE))
+                del log_p_nV  # before the next chunk's are made
+        nats_N = torch.cat(parts)
+        ctx.save_for_backward(hidden_NC, head_VC, targets_N, nats_N)  # the head itself: a copy would be kept for good
+        ctx.vocab_size, ctx.chunk_bytes = vocab_size, chunk_bytes
+        ctx.needs_hidden, ctx.needs_head = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        return nats_N
+
+    @staticmethod
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_NC, head_VC, targets_N, nats_N = ctx.saved_tensors
+        weight_VC = head_VC.to(hidden_NC.dtype)
+        weighed_N = grad_N * (targets_N != IGNORE)
+        grad_hidden: list[Tensor] = []
+        grad_head: Tensor | None = None
+        start = 0
+        with torch.autocast(hidden_NC.device.type, enabled=False):
+            for hidden_nC, target_n in _chunks(hidden_NC, targets_N, weight_VC.shape[0], ctx.chunk_bytes):
+                part = slice(start, start := start + len(target_n))
+                slope_nV = torch.softmax(_logits(hidden_nC, weight_VC, ctx.vocab_size), dim=-1)
+                at_target_n1 = torch.expm1(-nats_N[part, None]).to(slope_nV.dtype)
+                slope_nV.scatter_(1, target_n.clamp(min=0)[:, None], at_target_n1)
+                slope_nV.mul_(weighed_N[part, None])
+                if ctx.needs_hidden:
+                    grad_hidden.append(slope_nV @ weight_VC)
+                if ctx.needs_head:
+                    product = (slope_nV.T @ hidden_nC).to(head_VC.dtype)
+                    grad_head = product if grad_head is None else grad_head.add_(product)
+                    del product
+                del slope_nV
+        return (torch.cat(grad_hidden) if ctx.needs_hidden else None, grad_head, None, None, None)
