@@ -48,7 +48,7 @@ def stall(options: argparse.Namespace) -> None:
     from folio.training.checkpoint import Checkpoint
     from folio.training.config import TrainConfig
     from folio.training.plan import BatchPlan
-    from folio.training.saving import Contents, Saver, Snapshot
+    from folio.training.saving import ModelContents, Saver, Snapshot
     from folio.training.state import TrainingState
 
     class RandomIds:
@@ -93,7 +93,7 @@ def stall(options: argparse.Namespace) -> None:
         own = stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)) if ranks.first else ""
         run = Path(ranks.share(own))
         (run / "config.json").touch()
-        at_once, beside = Timed(run, ranks, Contents()), Timed(run, ranks, Contents(), beside=True)
+        at_once, beside = Timed(run, ranks, ModelContents()), Timed(run, ranks, ModelContents(), beside=True)
         stack.enter_context(at_once)
         stack.enter_context(beside)
         savers = {"none": None, "at once": at_once, "beside": beside}

@@ -116,6 +116,7 @@ def train(options: argparse.Namespace) -> None:
 
     from folio.ranks import joined
     from folio.verbs.action import Terminal
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import Recipe
     from folio.verbs.run import resume, start
 
@@ -126,12 +127,12 @@ def train(options: argparse.Namespace) -> None:
             torch.set_num_threads(way.threads)
             recipe = Recipe.model_validate(recipe_of(options, way, precision))
             if not way.goes_on:
-                start(recipe, run, "numerics", terminal, ranks=ranks)
+                start(PretrainingJob(recipe, "numerics", terminal), run, terminal, ranks)
                 continue
             if ranks.first:
                 cut_in_the_middle(run.with_name(way.goes_on), run, options.steps // 2)
             ranks.wait()
-            resume(recipe, run, terminal, ranks)
+            resume(PretrainingJob(recipe, "numerics", terminal), run, terminal, ranks)
 
 
 def cut_in_the_middle(whole: Path, run: Path, step: int) -> None:

@@ -9,9 +9,10 @@ that is alive but silent ends it after ``timeout_s``. A wait on a GPU ends when 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from folio.errors import ConfigError, RankLost, UserError
@@ -97,6 +98,21 @@ class Ranks:
     def share(self, value: T) -> T:
         """Rank 0's value."""
         return self.gather(value if self.first else None)[0]  # type: ignore[return-value]
+
+    def in_turns(self, passes: Iterable[T]) -> Iterator[tuple[T, bool]]:
+        """This rank's share of ``passes`` through a model, and whether each counts: ranks take turns.
+
+        Where the last round leaves some without one, they do its first again for nothing, since a model that is spread
+        over ranks needs all of them at every pass.
+        """
+        rest = iter(passes)
+        while turn := list(islice(rest, self.world_size)):
+            counts = self.rank < len(turn)
+            yield turn[self.rank if counts else 0], counts
+
+    def gather_turns(self, shares: Sequence[T]) -> list[T]:
+        """What every rank made of those of its share that counted, in the order of the passes."""
+        return [part for turn in zip_longest(*self.gather(list(shares))) for part in turn if part is not None]
 
     def wait(self) -> None:
         """Until all ranks have come here."""

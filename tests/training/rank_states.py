@@ -20,7 +20,7 @@ from folio.ranks import Ranks
 from folio.training.checkpoint import Checkpoint, list_checkpoints
 from folio.training.loop import Hooks, Line, Pace, Poll, Probe, fit
 from folio.training.parallel import local
-from folio.training.saving import Contents, Saver, load_checkpoint
+from folio.training.saving import ModelContents, Saver, load_checkpoint
 from folio.training.state import TrainingState
 
 STATES: dict[str, tuple[GPTConfig, dict[str, Any]]] = {
@@ -42,7 +42,7 @@ def digests(state: TrainingState) -> dict[str, str]:
 def save(run: Path, state: TrainingState, *, beside: bool = False) -> Checkpoint:
     run.mkdir(exist_ok=True, parents=True)
     (run / "config.json").touch()
-    with Saver(run, state.runtime.ranks, Contents(), keep_last=99, beside=beside) as saver:
+    with Saver(run, state.runtime.ranks, ModelContents(), keep_last=99, beside=beside) as saver:
         saver.save(state, {})
         saver.finish()
     assert saver.newest is not None
@@ -96,7 +96,7 @@ def written_beside(way: str, ranks: Ranks, folder: Path) -> Any:
     go, write = Event(), Saver.write
     Saver.write = lambda self, snapshot: (go.wait(30), write(self, snapshot))[1]  # type: ignore[method-assign]
     try:
-        with Saver(run, ranks, Contents(), beside=True) as saver:
+        with Saver(run, ranks, ModelContents(), beside=True) as saver:
             saver.save(state, {})
             trained(state, plan, steps=2)
             unwritten = not list_checkpoints(run)
@@ -149,7 +149,7 @@ def fitted(state: TrainingState, source: Counting, plan: Any, run: Path, *probes
     lines: list[Line] = []
     run.mkdir(exist_ok=True)
     (run / "config.json").touch()
-    with Saver(run, state.runtime.ranks, Contents(), keep_last=99) as saver:
+    with Saver(run, state.runtime.ranks, ModelContents(), keep_last=99) as saver:
         try:
             fit(state, source, plan, Hooks(lines.append, saver.save, probes), Pace(1.0, 1.0))
         except Interrupted as stopped:

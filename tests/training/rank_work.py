@@ -25,8 +25,9 @@ from folio.model.loss import IGNORE
 from folio.ranks import ALONE, Ranks, joined
 from folio.runtime import Runtime
 from folio.training.config import TrainConfig
+from folio.training.objective import Rows
 from folio.training.plan import BatchPlan, solve_batch
-from folio.training.state import Rows, TrainingState
+from folio.training.state import TrainingState
 
 WAYS = ("ddp", "fsdp")
 SEQUENCES = 12
@@ -68,6 +69,9 @@ class Counting:
                 ids[row, 1 if 3 <= row < 6 else self.shape.block_size - row :] = IGNORE
         self.read += range(SEQUENCES)[rows]
         return np.asarray(ids, dtype=np.int64)[rows]
+
+    def tokens_before(self, step: int) -> int:
+        return step * SEQUENCES * self.shape.block_size
 
 
 def make_state(
@@ -128,7 +132,7 @@ def trained(state: TrainingState, plan: Any, *, masked: bool = False, steps: int
     with masked_inputs() if masked else nullcontext():
         results = [state.train_step(source, plan) for _ in range(steps)]
     return {
-        "losses": [result.nats_per_token for result in results if result is not None],
+        "losses": [result.loss for result in results if result is not None],
         "norms": [result.grad_norm for result in results if result is not None],
     }
 

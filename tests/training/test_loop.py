@@ -14,7 +14,8 @@ from tiny_training import GPT2, Counting, assert_same_bits, fit_quietly, make_st
 
 from folio.errors import Diverged, Interrupted
 from folio.training.loop import Line, Poll, Probe
-from folio.training.state import Rows, TrainingState
+from folio.training.objective import Rows
+from folio.training.state import TrainingState
 from folio.training.stopping import StopRequest
 
 

@@ -15,7 +15,7 @@ from folio.artifacts import verify
 from folio.ranks import ALONE
 from folio.training import saving
 from folio.training.checkpoint import list_checkpoints
-from folio.training.saving import Contents, Saver, load_checkpoint
+from folio.training.saving import ModelContents, Saver, load_checkpoint
 from folio.training.state_files import read_state, write_state
 
 
@@ -31,7 +31,7 @@ def test_written_beside_training_it_is_the_state_of_its_step_byte_for_byte(
     monkeypatch.setattr(Saver, "write", lambda self, snapshot: (go.wait(60), write(self, snapshot))[1])
     (tmp_path / "beside").mkdir()
     (tmp_path / "beside/config.json").touch()
-    with Saver(tmp_path / "beside", ALONE, Contents(), beside=True) as saver:
+    with Saver(tmp_path / "beside", ALONE, ModelContents(), beside=True) as saver:
         saver.save(state, {})
         run_steps(state, source, plan, 2)  # training goes on while nothing is written yet
         assert list_checkpoints(tmp_path / "beside") == []
@@ -49,7 +49,7 @@ def test_a_failure_to_write_beside_training_is_heard(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("in the way")
     with (
         pytest.raises(OSError, match=r"in the way|exists|Not a directory"),
-        Saver(tmp_path, ALONE, Contents(), beside=True) as saver,
+        Saver(tmp_path, ALONE, ModelContents(), beside=True) as saver,
     ):
         saver.save(state, {})
 
@@ -57,7 +57,7 @@ def test_a_failure_to_write_beside_training_is_heard(tmp_path: Path) -> None:
 def test_a_run_folder_that_vanished_is_not_made_anew(tmp_path: Path) -> None:
     """Under a mount point whose disk is gone, it would fill the disk beneath."""
     state, _, _ = make_state()
-    with Saver(tmp_path / "gone", ALONE, Contents()) as saver, pytest.raises(FileNotFoundError, match="vanished"):
+    with Saver(tmp_path / "gone", ALONE, ModelContents()) as saver, pytest.raises(FileNotFoundError, match="vanished"):
         saver.save(state, {})
     assert not (tmp_path / "gone").exists()
 

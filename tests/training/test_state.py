@@ -12,8 +12,9 @@ from torch import Tensor
 
 from folio.model.gpt import GPT
 from folio.model.loss import IGNORE
+from folio.training.objective import Rows
 from folio.training.plan import BatchPlan
-from folio.training.state import Rows, TrainingState
+from folio.training.state import TrainingState
 
 
 def gradients(source: Any, plan: BatchPlan, monkeypatch: pytest.MonkeyPatch, **train: Any) -> dict[str, Tensor]:
@@ -66,7 +67,7 @@ def test_accumulation_weighs_every_token_alike_where_micro_batches_are_uneven(mo
     state, _, _ = make_state()
     result = state.train_step(source, BatchPlan(16, 2, 4))
     assert result is not None
-    assert result.tokens == 4 * 1 + 4 * 16
+    assert result.count == 4 * 1 + 4 * 16
 
 
 def test_the_loss_of_a_step_is_its_mean_nats_however_it_is_cut() -> None:

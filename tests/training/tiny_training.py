@@ -14,9 +14,10 @@ from folio.runtime import Runtime
 from folio.training.checkpoint import Checkpoint
 from folio.training.config import TrainConfig
 from folio.training.loop import Hooks, Line, Pace, Probe, fit
+from folio.training.objective import Rows
 from folio.training.plan import BatchPlan, solve_batch
-from folio.training.saving import Contents, Saver
-from folio.training.state import Rows, TrainingState
+from folio.training.saving import ModelContents, Saver
+from folio.training.state import TrainingState
 
 SHAPE = GPTConfig(
     vocab_size=37,
@@ -48,6 +49,9 @@ class Counting:
         start, stride = generator.integers(0, self.vocab_size, (2, self.shape[0], 1))
         return np.asarray((start + stride % 3 * np.arange(self.shape[1])) % self.vocab_size, dtype=np.int64)[rows]
 
+    def tokens_before(self, step: int) -> int:
+        return step * self.shape[0] * (self.shape[1] - 1)
+
 
 def make_state(
     shape: GPTConfig = SHAPE, runtime: Runtime = FP32, **train: Any
@@ -63,14 +67,14 @@ def make_state(
 def run_steps(state: TrainingState, source: Any, plan: BatchPlan, steps: int) -> list[float]:
     """Take ``steps`` optimizer steps; nats per token of each."""
     results = [state.train_step(source, plan) for _ in range(steps)]
-    return [result.nats_per_token for result in results if result is not None]
+    return [result.loss for result in results if result is not None]
 
 
 def save(run: Path, state: TrainingState, facts: Line | None = None, **options: Any) -> Checkpoint:
     """Save a checkpoint of ``state`` in ``run``, clearing none away, and wait until it is written."""
     run.mkdir(exist_ok=True)
     (run / "config.json").touch()
-    with Saver(run, state.runtime.ranks, Contents(), **{"keep_last": 99, **options}) as saver:
+    with Saver(run, state.runtime.ranks, ModelContents(), **{"keep_last": 99, **options}) as saver:
         saver.save(state, facts or {})
         saver.finish()
     assert saver.newest is not None

@@ -19,8 +19,10 @@ from folio.reports.probes import scores_over_steps
 from folio.reports.records import read_run
 from folio.training.checkpoint import weights_sha256
 from folio.training.metrics import read_metrics
+from folio.verbs.action import Terminal
 
 TEXT = "the cook stirs the egg in the pan. a man skis down the hill, and the snow is blue.\n"
+QUIET = Terminal(quiet=True)
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_a_checkpoint_that_was_not_judged_is_not_the_best(home: Path) -> None:
 
 def test_a_stopped_run_goes_on_with_the_same_measurements(home: Path) -> None:
     from folio.config import build
-    from folio.verbs.action import Terminal
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import Recipe
     from folio.verbs.run import resume
 
@@ -133,7 +135,7 @@ def test_a_stopped_run_goes_on_with_the_same_measurements(home: Path) -> None:
     part = home / "part"
     shutil.copytree(whole, part)
     shutil.rmtree(part / "checkpoints" / "step-00000006")
-    resume(build(Recipe, recipe(home)), part, Terminal(quiet=True))
+    resume(PretrainingJob(build(Recipe, recipe(home)), "", QUIET), part, QUIET)
     assert sha256_of_weights(whole) == sha256_of_weights(part)
     last = [[line["scores"] for line in evaluations(run) if line["step"] == 6] for run in (whole, part)]
     assert last[0] == last[1]
@@ -217,7 +219,7 @@ def test_a_stop_amid_measuring_does_not_lose_the_best(home: Path, monkeypatch: p
     from folio.config import build
     from folio.errors import Interrupted
     from folio.verbs import probes
-    from folio.verbs.action import Terminal
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import Recipe
     from folio.verbs.run import resume
 
@@ -238,7 +240,7 @@ def test_a_stop_amid_measuring_does_not_lose_the_best(home: Path, monkeypatch: p
     asked = recipe(home, steps=3, keep_last=1, checkpoint_every=0)
     with pytest.raises(Interrupted):
         folio.train(asked, out=home / "run")
-    resume(build(Recipe, asked), home / "run", Terminal(quiet=True))
+    resume(PretrainingJob(build(Recipe, asked), "", QUIET), home / "run", QUIET)
     facts = [read_manifest(path).config for path in (home / "run" / "checkpoints").iterdir()]
     assert {one["step"]: one["judged"] for one in facts} == {2: 1.0, 3: 2.0}
     assert find_model(home / "run").parent.name == "step-00000002"
@@ -260,22 +262,24 @@ def test_what_fails_to_be_measured_does_not_cost_the_steps_before(home: Path, mo
 
 def test_what_decides_the_best_cannot_be_changed_on_the_way(home: Path) -> None:
     from folio.config import build
-    from folio.verbs.action import Terminal
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import Recipe
     from folio.verbs.run import resume
 
     by = {"best_by": "hellaswag.completion.acc"}
     part = folio.train(recipe(home, steps=4, **by), out=home / "part")
+    job = PretrainingJob(build(Recipe, recipe(home, {"items": 12}, **by)), "", QUIET)
     with pytest.raises(ConfigError, match=r"begun with another evaluation\.items"):
-        resume(build(Recipe, recipe(home, {"items": 12}, **by)), part, Terminal(quiet=True))
+        resume(job, part, QUIET)
 
 
 def test_what_is_best_cannot_be_changed_on_the_way(home: Path) -> None:
     from folio.config import build
-    from folio.verbs.action import Terminal
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import Recipe
     from folio.verbs.run import resume
 
     part = folio.train(recipe(home, steps=4), out=home / "part")
+    job = PretrainingJob(build(Recipe, recipe(home, best_by="hellaswag.completion.acc")), "", QUIET)
     with pytest.raises(ConfigError, match=r"begun with another train\.best_by"):
-        resume(build(Recipe, recipe(home, best_by="hellaswag.completion.acc")), part, Terminal(quiet=True))
+        resume(job, part, QUIET)

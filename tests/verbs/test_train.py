@@ -80,7 +80,7 @@ def test_shards_made_by_others_can_be_trained_on(folio: Folio, recipe: Path, tmp
     assert code == 0, err
     (other,) = list_checkpoints(tmp_path / "other")
     assert "shards of unnamed text" in (other.model / "README.md").read_text()
-    assert other.nats_per_token == pytest.approx(checkpoint.nats_per_token)
+    assert other.loss == pytest.approx(checkpoint.loss)
 
 
 def test_its_model_and_tokenizer_open_in_transformers(folio: Folio, recipe: Path, tmp_path: Path) -> None:

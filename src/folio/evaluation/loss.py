@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -67,40 +66,26 @@ def loss_on(
     """
     device = next(model.parameters()).device
     block_size = model.config.block_size
-    block_nats: list[np.ndarray] = []
-    block_tokens: list[np.ndarray] = []
+    own: list[tuple[np.ndarray, np.ndarray]] = []
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), autocast or nullcontext():  # FSDP gathers for good what inference mode would mark
-            for rows_BT, counts in _own(_batches(stream, block_size, max_tokens, FORWARD_TOKENS), ranks):
+            for rows_BT, counts in ranks.in_turns(_batches(stream, block_size, max_tokens, FORWARD_TOKENS)):
                 poll()
                 rows_BT = rows_BT.to(device)
                 targets_BT = rows_BT[:, 1:].contiguous()
                 nats_BT = model.token_nats(rows_BT[:, :-1].clamp(min=0), targets_BT)
                 if counts:
-                    block_nats.append(nats_BT.cpu().double().sum(1).numpy())  # MPS has no float64
-                    block_tokens.append((targets_BT != IGNORE).sum(1).cpu().numpy())
+                    nats_B = nats_BT.cpu().double().sum(1).numpy()  # MPS has no float64
+                    own.append((nats_B, (targets_BT != IGNORE).sum(1).cpu().numpy()))
     finally:
         model.train(was_training)
-    scored = [
-        part for turn in zip_longest(*ranks.gather(list(zip(block_nats, block_tokens, strict=True)))) for part in turn
-    ]
-    if not any(scored):
+    scored = ranks.gather_turns(own)
+    if not scored:
         raise DataError("there are no tokens to score", "Give a text of at least two tokens.")
-    nats, tokens = zip(*filter(None, scored), strict=True)
+    nats, tokens = zip(*scored, strict=True)
     return _score(np.concatenate(nats), np.concatenate(tokens), block_size, bytes_per_token)
-
-
-def _own(batches: Iterator[Tensor], ranks: Ranks) -> Iterator[tuple[Tensor, bool]]:
-    """This rank's share of ``batches``, and whether it counts.
-
-    Ranks take turns. Where the last round leaves some without one, they do its first again for nothing, since a model
-    that is spread over ranks needs all of them at every pass.
-    """
-    while turn := list(islice(batches, ranks.world_size)):
-        counts = ranks.rank < len(turn)
-        yield turn[ranks.rank if counts else 0], counts
 
 
 def _batches(stream: TokenStream, block_size: int, max_tokens: int, forward_tokens: int) -> Iterator[Tensor]:

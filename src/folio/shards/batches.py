@@ -60,6 +60,10 @@ class Batches:
             out[row] = self.stream.read(int(starts[row]), self.block_size + 1)
         return out
 
+    def tokens_before(self, step: int) -> int:
+        """Tokens that a model has read when ``step`` begins."""
+        return step * self.sequences * self.block_size
+
     def window_starts(self, step: int) -> Int64s:
         """Where in the stream each window of the batch of ``step`` begins, int64 (sequences,)."""
         assert step >= 0

@@ -107,6 +107,19 @@ def peak_resident_bytes() -> int | None:
     return most if sys.platform == "darwin" else 1024 * most  # macOS counts bytes, others KiB
 
 
+def forget_peak_on(device: torch.device) -> None:
+    """Let :func:`peak_on` begin anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        forget_peak()
+
+
+def peak_on(device: torch.device) -> int | None:
+    """The most bytes held since then: of tensors on a GPU, of the whole process on a CPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes()
+
+
 def address_space_limit() -> int | None:
     """The bytes of address space that this process may take (``ulimit -v``), or None for any number."""
     if sys.platform == "win32":

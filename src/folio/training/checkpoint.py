@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from folio.artifacts import CHECKPOINT, Manifest, read_manifest, verify
+from folio.artifacts import CHECKPOINT, MODEL_PART, Manifest, read_manifest, verify
 from folio.errors import ArtifactError
 from folio.model.find import best_index, judged_of
+from folio.training.objective import UNITS, loss_key
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Checkpoint:
 
     path: Path
     step: int
-    nats_per_token: float | None = None
+    loss: float | None = None
+    """On validation examples, in nats per token, or per whatever else the run counts."""
     judged: float | None = None
     """What decides which is best, lower is better; None where it was not measured."""
     elapsed_s: float = 0.0
@@ -33,7 +37,7 @@ class Checkpoint:
         return cls(
             path,
             facts["step"],
-            facts.get("nats_per_token"),
+            loss_of(facts),
             judged_of(facts),
             facts.get("elapsed_s", 0.0),
             facts.get("unprobed", False),
@@ -41,7 +45,12 @@ class Checkpoint:
 
     @property
     def model(self) -> Path:
-        return self.path / "model"
+        return self.path / MODEL_PART
+
+
+def loss_of(facts: Mapping[str, Any]) -> float | None:
+    """The validation loss that a checkpoint's ``facts`` hold, if they hold one."""
+    return next((facts[key] for key in map(loss_key, UNITS) if facts.get(key) is not None), None)
 
 
 def list_checkpoints(run: Path) -> list[Checkpoint]:

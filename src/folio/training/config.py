@@ -55,8 +55,8 @@ class SpikeConfig(Table):
     """End the run when so many of the last `window` steps were left out."""
 
 
-class TrainConfig(Table):
-    """One training run."""
+class LoopConfig(Table):
+    """What the training loop goes by, whatever it trains."""
 
     steps: int = Field(default=1000, ge=1)
     """Optimizer steps."""
@@ -65,8 +65,6 @@ class TrainConfig(Table):
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     """Sequences in one forward pass; must divide the sequences of a step. auto: the most that fit in memory, found by a
     trial. Empty: as many as keep the device busy."""
-    init: Literal["gpt2", "zero-residual"] = "gpt2"
-    """First weights: as GPT-2's, or with the projections into the residual stream at zero."""
     seed: int = Field(default=1337, ge=0)
     """First weights, order of the data, dropout."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -110,9 +108,18 @@ class TrainConfig(Table):
     best_by: str = "loss"
     """What makes a checkpoint the best: the validation loss, or a score that [evaluation] measures while training, such
     as hellaswag.completion.acc_norm."""
+    patience: int = Field(default=0, ge=0)
+    """End the run when so many validations in a row brought no better checkpoint; 0 trains to the last step."""
     keep_last: int = Field(default=1, ge=1)
     """How many of the newest checkpoints to keep; the best is always kept besides."""
     keep_every: int = Field(default=0, ge=0)
     """Checkpoints at multiples of this many steps are kept for good; 0 keeps none so."""
     track: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where else to send the metrics."""
+
+
+class TrainConfig(LoopConfig):
+    """One training run."""
+
+    init: Literal["gpt2", "zero-residual"] = "gpt2"
+    """First weights: as GPT-2's, or with the projections into the residual stream at zero."""

@@ -6,37 +6,47 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from folio.errors import Diverged, Interrupted, UserError
 from folio.model.find import JUDGED_KEY
+from folio.training.available_memory import forget_peak_on, peak_on
+from folio.training.objective import UNITS, BatchSource, loss_key
 from folio.training.plan import BatchPlan
 from folio.training.spikes import REMEDY
-from folio.training.state import BatchSource, StepResult, TrainingState
+from folio.training.state import StepResult, TrainingState
 from folio.training.stopping import StopRequest
 
 Line = dict[str, Any]
 Poll = Callable[[], None]
+FINISHED = "finished"
+"""The event with which a run ends well; its ``reason`` says why if that was before the last step."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Something to measure every so many steps (0: after the last only).
+    """Something to measure every so many steps, a fraction allowed (0: after the last only).
 
     ``run`` gets the step and a function to call now and then, which does not return once the run is to stop. It gives a
     metrics line; the scores in a line of kind "evaluation" are kept with the checkpoint.
     """
 
-    every: int
+    every: int | Fraction
     run: Callable[[int, Poll], Line]
 
     def due(self, step: int, last: int) -> bool:
-        return step == last or bool(self.every and step % self.every == 0)
+        return step == last or bool(self.every and step // self.every > (step - 1) // self.every)
 
 
 def validation_loss(line: Line) -> float | None:
     """What makes a checkpoint the best unless something else is asked for: its loss on the validation split."""
-    return line["nats_per_token"] if line["kind"] == "validation" else None
+    return loss_in(line) if line["kind"] == "validation" else None
+
+
+def loss_in(line: Line) -> float:
+    """The loss in a line of training or validation, whatever it is a mean over."""
+    return float(next(line[key] for key in map(loss_key, UNITS) if key in line))
 
 
 @dataclass
@@ -55,16 +65,20 @@ class Hooks:
     on_step: Callable[[Line], None] = lambda line: None
     settle: Callable[[], None] = lambda: None
     judge: Callable[[Line], float | None] = validation_loss
+    before: Callable[[int, Poll], Line] | None = None
+    """Measured before the first step; that decides nothing."""
 
 
 @dataclass
 class Pace:
-    """How fast a step may be (for MFU) and how long the run has been going, earlier sittings included."""
+    """How fast a step may be (for MFU); how long the run has been going and what was best, earlier sittings too."""
 
     flops_per_token: float
     peak_flops_per_s: float
     elapsed_s: float = 0.0
     best: float = math.inf
+    since_best: int = 0
+    """How many times a checkpoint was judged since the best one."""
     _mark: float = field(default_factory=time.perf_counter)
 
     def lap(self) -> float:
@@ -78,7 +92,7 @@ class Pace:
 def fit(
     state: TrainingState, source: BatchSource, plan: BatchPlan, hooks: Hooks, pace: Pace, *, unprobed: bool = False
 ) -> None:
-    """Train from ``state.step`` to the configured last step.
+    """Train from ``state.step`` to the configured last step, or until patience is at an end.
 
     A request to stop is answered after the micro-batch under way, or the block of a probe: the unfinished step is
     thrown away and the state of the last whole step saved, before :class:`Interrupted`. If that cut a probe short, the
@@ -86,19 +100,30 @@ def fit(
     too many steps had to be left out or the loss runs away, before anything bad is saved.
     """
     pace.lap()
+    forget_peak_on(state.runtime.device)
     with StopRequest.listening() as stop:
-        sitting = _Sitting(state, plan, hooks, pace, stop)
+        sitting = _Sitting(state, source, plan, hooks, pace, stop)
+        if state.step and not unprobed:
+            sitting.saved = state.step  # what it goes on from, with what was measured of it
+        if state.step == 0 and hooks.before is not None:
+            sitting.measure_before(hooks.before)
         if unprobed:
             sitting.probe_and_save()
-        while state.step < state.config.steps:
+        while state.step < state.config.steps and not sitting.out_of_patience:
             result = state.train_step(source, plan, lambda: stop.made)
             if result is None:
                 sitting.leave()
             else:
                 sitting.tell(result)
                 sitting.probe_and_save()
+        if sitting.out_of_patience:
+            sitting.save()
     hooks.settle()
-    hooks.log({"kind": "event", "step": state.step, "event": "finished", "elapsed_s": pace.elapsed_s})
+    line: Line = {"kind": "event", "step": state.step, "event": FINISHED, "elapsed_s": pace.elapsed_s}
+    line["peak_bytes"] = peak_on(state.runtime.device)
+    if state.step < state.config.steps:
+        line |= {"reason": f"no better validation in the last {pace.since_best}", "patience": state.config.patience}
+    hooks.log(line)
 
 
 class _StopNow(Exception):
@@ -110,6 +135,7 @@ class _Sitting:
     """What happens around the steps of one call of :func:`fit`."""
 
     state: TrainingState
+    source: BatchSource
     plan: BatchPlan
     hooks: Hooks
     pace: Pace
@@ -122,12 +148,13 @@ class _Sitting:
     """Whether the last loss was a number; if not, the weights may be to blame."""
 
     def tell(self, result: StepResult) -> None:
-        seconds, step, tokens = self.pace.lap(), self.state.step, self.plan.tokens
+        seconds, step = self.pace.lap(), self.state.step
+        tokens = self.tokens_seen - self.source.tokens_before(step - 1)
         line = {
             "kind": "train",
             "step": step,
             "tokens": tokens,
-            "nats_per_token": result.nats_per_token,
+            loss_key(self.state.objective.unit): result.loss,
             "learning_rate": result.learning_rate,
             "grad_norm": result.grad_norm,
             "step_time_s": seconds,
@@ -163,21 +190,33 @@ class _Sitting:
         judged = self.facts.get(JUDGED_KEY, math.inf)
         improved = judged < self.pace.best
         self.pace.best = min(self.pace.best, judged)
+        if JUDGED_KEY in self.facts:
+            self.pace.since_best = 0 if improved else self.pace.since_best + 1
         on_time = bool(config.checkpoint_every and step % config.checkpoint_every == 0)
         if on_time or step == config.steps or (improved and config.save_best):
             self.save()
 
-    def run(self, probe: Probe) -> None:
+    def measure_before(self, measure: Callable[[int, Poll], Line]) -> None:
+        try:
+            self.measured(measure)
+        except _StopNow:
+            self.leave()
+
+    def measured(self, measure: Callable[[int, Poll], Line]) -> Line:
         with self.state.shipping_weights():
-            line = {**probe.run(self.state.step, self.poll), "step": self.state.step}
+            line = {**measure(self.state.step, self.poll), "step": self.state.step}
         self.pace.lap()
         self.hooks.log({**line, "tokens_seen": self.tokens_seen, "elapsed_s": self.pace.elapsed_s})
         self.hooks.on_step(line)
+        return line
+
+    def run(self, probe: Probe) -> None:
+        line = self.measured(probe.run)
         if line["kind"] == "validation":
-            if not math.isfinite(line["nats_per_token"]):
-                problem = f"the validation loss became {line['nats_per_token']} at step {self.state.step}"
-                raise Diverged(problem, REMEDY)
-            self.facts |= {key: line[key] for key in ("nats_per_token", "bits_per_byte", "tokens") if key in line}
+            if not math.isfinite(loss_in(line)):
+                raise Diverged(f"the validation loss became {loss_in(line)} at step {self.state.step}", REMEDY)
+            kept = (*map(loss_key, UNITS), "bits_per_byte", "tokens", "accuracy", "pairs")
+            self.facts |= {key: line[key] for key in kept if key in line}
         if line["kind"] == "evaluation":
             self.facts["scores"] = {**self.facts.get("scores", {}), line["name"]: line["scores"]}
         if (judged := self.hooks.judge(line)) is not None:
@@ -189,7 +228,12 @@ class _Sitting:
 
     @property
     def tokens_seen(self) -> int:
-        return self.state.step * self.plan.tokens
+        return self.source.tokens_before(self.state.step)
+
+    @property
+    def out_of_patience(self) -> bool:
+        patience = self.state.config.patience
+        return bool(patience) and self.pace.since_best >= patience
 
     def save(self) -> None:
         if self.saved != self.state.step:

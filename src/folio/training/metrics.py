@@ -58,15 +58,15 @@ class MetricsLog:
         self.close()
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run that count: those that a later resume superseded are left out.
+def read_metrics(run: Path, name: str = METRICS) -> list[dict[str, Any]]:
+    """The lines of a run that count, from the file of that ``name``: those that a resume superseded are left out.
 
     A last line without its newline, torn by a kill, is ignored if it is not whole. :class:`ArtifactError` if ``run`` is
     no run folder or another line is damaged, naming the line.
     """
-    path = run / METRICS
+    path = run / name
     if not path.is_file():
-        problem = f"'{run}' is not a run: it has no {METRICS}" if run.exists() else f"'{run}' does not exist"
+        problem = f"'{run}' is not a run: it has no {name}" if run.exists() else f"'{run}' does not exist"
         raise ArtifactError(
             problem, "Give the folder that training wrote (the one holding config.json and metrics.jsonl)."
         )

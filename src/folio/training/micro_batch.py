@@ -14,7 +14,7 @@ from folio.model.gpt import GPT
 from folio.model.memory import TrainingMemory, training_memory
 from folio.runtime import Runtime
 from folio.training.available_memory import available_memory
-from folio.training.config import TrainConfig
+from folio.training.config import LoopConfig
 from folio.training.plan import divisors
 from folio.training.trial import can_try, trial_peak
 
@@ -46,7 +46,7 @@ class Fit:
 def largest_micro_batch(
     model: GPT,
     runtime: Runtime,
-    config: TrainConfig,
+    config: LoopConfig,
     sequences: int,
     *,
     available: int | None = None,
@@ -94,7 +94,7 @@ def largest_micro_batch(
 def fit_by_estimate(
     shape: GPTConfig,
     runtime: Runtime,
-    config: TrainConfig,
+    config: LoopConfig,
     sequences: int,
     available: int | None = None,
     *,
@@ -110,7 +110,7 @@ def fit_by_estimate(
 
 
 def fits_whole(
-    shape: GPTConfig, runtime: Runtime, config: TrainConfig, micro_batch: int, sequences: int, available: int
+    shape: GPTConfig, runtime: Runtime, config: LoopConfig, micro_batch: int, sequences: int, available: int
 ) -> bool:
     """Whether a rank can hold the whole model and train on ``micro_batch`` of its ``sequences``, by the estimate."""
     search = _Search(shape, runtime, config, sequences, available)
@@ -123,7 +123,7 @@ class _Search:
 
     shape: GPTConfig
     runtime: Runtime
-    config: TrainConfig
+    config: LoopConfig
     sequences: int
     available: int
     shards: int = 1

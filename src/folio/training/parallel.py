@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from folio.errors import ConfigError
-from folio.model.build import allocate
+from folio.model.build import twin
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 Directions = Callable[[list[Tensor]], list[Tensor]]
 
@@ -153,7 +155,7 @@ class Replicated(Alone):
     def fingerprint(self) -> int:
         total = torch.zeros((), dtype=torch.int64, device=self.model.embed.weight.device)
         for parameter in self.model.parameters():
-            total += parameter.detach().view(torch.int32).sum(dtype=torch.int64)
+            total += parameter.detach().view(_INTEGERS[parameter.element_size()]).sum(dtype=torch.int64)
         return int(total)
 
 
@@ -164,6 +166,8 @@ class Spread(Alone):
 
     def __init__(self, model: GPT, ranks: Ranks, device: torch.device) -> None:
         super().__init__(model, ranks)
+        self.plain = twin(model, {name: p.detach().to("meta") for name, p in model.named_parameters()})
+        """Its layers before they were spread, without weights."""
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
@@ -218,13 +222,12 @@ class Spread(Alone):
     @torch.no_grad()
     def gathered(self) -> GPT | None:
         """A copy on rank 0's CPU, a parameter at a time."""
-        model = allocate(self.model.config) if self.ranks.first else None
-        copy = {} if model is None else dict(model.named_parameters())
+        weights = {}
         for name, parameter in self.model.named_parameters():
             whole = cast(Any, parameter).full_tensor()
-            if model is not None:
-                copy[name].copy_(whole)
-        return model
+            if self.ranks.first:
+                weights[name] = whole.to("cpu", copy=True)
+        return twin(self.plain, weights).to("cpu") if self.ranks.first else None
 
     @torch.no_grad()
     def put(self, whole: Iterable[tuple[str, Tensor]]) -> None:

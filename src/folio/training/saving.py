@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from folio import artifacts
-from folio.artifacts import CHECKPOINT, new_folder, write_manifest
+from folio.artifacts import CHECKPOINT, MODEL_PART, new_folder, write_manifest
 from folio.errors import ArtifactError, UserError
-from folio.model.build import allocate
+from folio.model.build import twin
 from folio.model.find import judged_of
 from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
-from folio.training.checkpoint import Checkpoint, remove_surplus
+from folio.training.checkpoint import Checkpoint, loss_of, remove_surplus
 from folio.training.parallel import Alone
 from folio.training.state import TrainingState
 from folio.training.state_files import read_state, write_state
@@ -29,13 +29,45 @@ from folio.training.state_files import read_state, write_state
 Facts = dict[str, Any]
 
 
+class Contents(Protocol):
+    """What a checkpoint holds for use, beside the state that resuming needs."""
+
+    def write(self, model: GPT, checkpoint: Path, facts: Facts) -> None:
+        """Write the part to be used into the folder ``checkpoint``."""
+        ...
+
+    def read(self, checkpoint: Path, model: GPT) -> Iterable[tuple[str, Tensor]]:
+        """All trained weights by name; :class:`ArtifactError` if they do not fit ``model``."""
+        ...
+
+
 @dataclass(frozen=True)
-class Contents:
-    """What a model folder holds besides weights: see :func:`folio.model.folder.save_model`."""
+class ModelContents:
+    """A model folder, ``model/``: see :func:`folio.model.folder.save_model`."""
 
     eos_id: int | None = None
-    tokenizer_files: Callable[[Path], None] | None = None
+    tokenizer_files: Callable[[Path], object] | None = None
     card: Callable[[Facts], str] | None = None
+
+    def write(self, model: GPT, checkpoint: Path, facts: Facts) -> None:
+        folder = checkpoint / MODEL_PART
+        folder.mkdir()
+        save_model(
+            model,
+            folder,
+            eos_id=self.eos_id,
+            tokenizer_files=self.tokenizer_files,
+            card=self.card(facts) if self.card else None,
+        )
+
+    def read(self, checkpoint: Path, model: GPT) -> Iterable[tuple[str, Tensor]]:
+        saved = load_model(checkpoint / MODEL_PART, device="cpu", verify=False)
+        if saved.config.model_copy(update={"dropout": 0.0}) != model.config.model_copy(update={"dropout": 0.0}):
+            raise ArtifactError(
+                f"'{checkpoint}' holds a model of another shape than this run's configuration",
+                "Resume with the run's own configuration, or start a new run.",
+            )
+        return saved.named_parameters()
 
 
 @dataclass(frozen=True)
@@ -53,8 +85,10 @@ class Snapshot:
         tensors = {name: parallel.host_copy(tensor) for name, tensor in self.tensors.items()}
         model = self.model
         if self.model is not None and self.model is parallel.model:
-            model = allocate(self.model.config)
-            model.load_state_dict(self.model.state_dict(), strict=True)
+            weights = {name: p.detach() for name, p in self.model.named_parameters()}
+            moving = {name for name, p in self.model.named_parameters() if p.requires_grad}
+            copies = {name: weights[name].to("cpu", copy=True) for name in moving}
+            model = twin(self.model, {**weights, **copies})
         return replace(self, model=model, tensors=tensors)
 
 
@@ -124,28 +158,20 @@ class Saver:
             ranks.attempt(stack.close)  # synced, and renamed into place
         ranks.attempt(lambda: self._clear() if first else None)
         facts = snapshot.facts
-        loss, elapsed_s = facts.get("nats_per_token"), facts.get("elapsed_s", 0.0)
-        return Checkpoint(path, snapshot.step, loss, judged_of(facts), elapsed_s)
+        return Checkpoint(path, snapshot.step, loss_of(facts), judged_of(facts), facts.get("elapsed_s", 0.0))
 
     def _open(self, path: Path, stack: ExitStack) -> Path:
         if not (self.run / "config.json").exists():  # a mount that is gone must not be written under
             raise FileNotFoundError(errno.ENOENT, "the run's folder has vanished", str(self.run))
         folder = stack.enter_context(new_folder(path, replace=CHECKPOINT))
-        for part in ("model", "state"):
-            (folder / part).mkdir()
+        (folder / "state").mkdir()
         return folder
 
     def _write_rest(self, folder: Path, snapshot: Snapshot) -> None:
         assert snapshot.model is not None
-        contents, facts = self.contents, snapshot.facts
-        save_model(
-            snapshot.model,
-            folder / "model",
-            eos_id=contents.eos_id,
-            tokenizer_files=contents.tokenizer_files,
-            card=contents.card(facts) if contents.card else None,
-        )
-        config = {"step": snapshot.step, "world_size": self.ranks.world_size, **facts}
+        facts = {"step": snapshot.step, **snapshot.facts}
+        self.contents.write(snapshot.model, folder, facts)
+        config = {"world_size": self.ranks.world_size, **facts}
         write_manifest(folder, CHECKPOINT, config, device=snapshot.device)
 
     def _clear(self) -> None:
@@ -171,24 +197,20 @@ def _refuse_private_folder(folder: Path, ranks: Ranks) -> None:
         )
 
 
-def load_checkpoint(checkpoint: Checkpoint, state: TrainingState, *, verify: bool = True) -> None:
+def load_checkpoint(
+    checkpoint: Checkpoint, state: TrainingState, contents: Contents | None = None, *, verify: bool = True
+) -> None:
     """Put ``state`` where it was when ``checkpoint`` was saved, bit for bit, on any number of ranks.
 
-    ``verify`` compares every file's sha256 first; False for one that was just found sound.
+    ``contents`` are what it was saved with: a model folder unless given. ``verify`` compares every file's sha256 first;
+    False for one that was just found sound.
     """
     if verify:
         artifacts.verify(checkpoint.path, CHECKPOINT)
-    saved = load_model(checkpoint.model, device="cpu", verify=False)
-    if saved.config.model_copy(update={"dropout": 0.0}) != state.model.config.model_copy(update={"dropout": 0.0}):
-        raise ArtifactError(
-            f"'{checkpoint.path}' holds a model of another shape than this run's configuration",
-            "Resume with the run's own configuration, or start a new run.",
-        )
+    trained = (contents or ModelContents()).read(checkpoint.path, state.model)
     folder = checkpoint.path / "state"
     try:
-        state.load(
-            saved.named_parameters(), lambda tensors: read_state(folder, tensors, state.runtime.ranks), checkpoint.step
-        )
+        state.load(trained, lambda tensors: read_state(folder, tensors, state.runtime.ranks), checkpoint.step)
     except KeyError as error:
         raise ArtifactError(
             f"'{checkpoint.path}' was saved by another optimizer or precision: {error} does not match",

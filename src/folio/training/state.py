@@ -1,67 +1,63 @@
-"""Everything that changes while a model trains, one optimizer step, and that state as tensors.
-
-B sequences of one micro-batch, T time
-"""
+"""Everything that changes while a model trains, one optimizer step, and that state as tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from folio.model.gpt import GPT
-from folio.model.loss import IGNORE
 from folio.runtime import Runtime
 from folio.shards.permutation import derived_numbers
 from folio.training.compiling import compile_forward
-from folio.training.config import TrainConfig
+from folio.training.config import LoopConfig
+from folio.training.objective import BatchSource, NextToken, Objective
 from folio.training.optimizers import Optimizers
 from folio.training.parallel import local, placed_like, spread_out
 from folio.training.plan import BatchPlan
 from folio.training.schedule import rate_multiplier
 from folio.training.spikes import SpikeGuard
 
-Rows = npt.NDArray[np.int64]
-
-
-class BatchSource(Protocol):
-    """A pure function of the step: the ``rows`` of its sequences, each of block_size + 1 ids."""
-
-    def batch(self, step: int, rows: slice = ...) -> Rows: ...
-
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step saw, over all ranks: nats, their count, the gradient's norm before clipping; its rate.
+    """What one optimizer step saw, over all ranks: nats, what they are a sum over, the gradient's norm before clipping.
 
     ``left_out`` is the reason why the weights were not moved, None if they were.
     """
 
     nats: float
-    tokens: int
+    count: int
     grad_norm: float
     learning_rate: float
     left_out: str | None = None
 
     @property
-    def nats_per_token(self) -> float:
-        return self.nats / self.tokens
+    def loss(self) -> float:
+        """Nats per token, or per whatever else the objective counts."""
+        return self.nats / self.count
 
 
 class TrainingState:
     """A model, its optimizers and counters. The number of steps done, and so the position in the data, is ``step``.
 
-    On several ranks each has one of these; every method is then collective.
+    Those weights that need a gradient are trained, the others stay as they are. On several ranks each has one of these;
+    every method is then collective.
     """
 
-    def __init__(self, model: GPT, config: TrainConfig, runtime: Runtime, kind: str = "ddp") -> None:
+    def __init__(
+        self,
+        model: GPT,
+        config: LoopConfig,
+        runtime: Runtime,
+        kind: str = "ddp",
+        objective: Objective | None = None,
+    ) -> None:
         self.model = model
+        self.objective = objective or NextToken()
         self.model.recompute = config.recompute
         self.config = config
         self.runtime = runtime
@@ -75,12 +71,16 @@ class TrainingState:
         self.ema: dict[str, Tensor] | None = None
         self._ships_average = False  # then the parameters hold the average, and ``ema`` the weights
         if config.ema_decay:
-            self.ema = {name: local(p.detach()).clone() for name, p in self.model.named_parameters()}
+            self.ema = {name: local(p.detach()).clone() for name, p in self.trained()}
+
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The weights that training moves, by name."""
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
     def train_step(
         self, source: BatchSource, plan: BatchPlan, asked_to_stop: Callable[[], bool] = lambda: False
     ) -> StepResult | None:
-        """Draw the next step's sequences, accumulate their gradient, and move the weights.
+        """Draw the next step's batch, accumulate their gradient, and move the weights.
 
         None if it was asked to stop on the way, on any rank: then nothing has happened, and the random state is as it
         was. Ranks ask each other while they compute, so one micro-batch may pass before all know.
@@ -90,11 +90,11 @@ class TrainingState:
         rate = rate_multiplier(index + 1, config.steps, config.schedule)
         self.optimizers.set_rate(rate)
         batches = [source.batch(index, plan.rows(i, ranks.rank)) for i in range(plan.accumulation)]
-        own_count = sum(int((rows[:, 1:] != IGNORE).sum()) for rows in batches)
+        own_count = sum(map(self.objective.count, batches))
         nats = torch.zeros((), device=self.runtime.device)
         random = self._random_state()
         count, stopping = ranks.sum([own_count, asked_to_stop()])
-        for number, rows_BT in enumerate(batches):
+        for number, batch in enumerate(batches):
             if stopping:
                 self._set_random_state(random)
                 self.optimizers.zero_grad()
@@ -102,12 +102,11 @@ class TrainingState:
                 return None
             last = number == plan.accumulation - 1
             answer = None if last else ranks.sum_meanwhile(lambda: [asked_to_stop()])
-            ids_BT = torch.from_numpy(rows_BT).to(self.runtime.device, non_blocking=True)
             with self.parallel.accumulating(last=last):
                 with self.runtime.autocast():
-                    part, _ = self.parallel.forward(ids_BT[:, :-1], ids_BT[:, 1:])
+                    part = self.objective.nats(self.parallel.forward, batch, self.runtime.device)
                 loss = part / (count / self.parallel.averages_over)
-                self.scaler.scale(loss).backward()
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             nats += part.detach()
             if answer is not None:
                 (stopping,) = answer()
@@ -127,7 +126,7 @@ class TrainingState:
                 torch._foreach_mul_([local(g) for g in gradients], self.config.clip_norm / (norm + 1e-6))
             self.optimizers.step()
             if self.ema is not None:
-                current = [local(p.detach()) for p in self.model.parameters()]
+                current = [local(p.detach()) for _, p in self.trained()]
                 torch._foreach_lerp_(list(self.ema.values()), current, 1 - self.config.ema_decay)
         if self.scaler.is_enabled():
             self.scaler.update()
@@ -158,7 +157,7 @@ class TrainingState:
         if self.ema is None:
             return
         self._ships_average = not self._ships_average
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.trained():
             kept = local(parameter).clone()
             local(parameter).copy_(self.ema[name])
             self.ema[name].copy_(kept)
@@ -175,21 +174,21 @@ class TrainingState:
             scaler = self.scaler.state_dict()
             tensors["scaler"] = torch.tensor([scaler["scale"], scaler["_growth_tracker"]], dtype=torch.float64)
         if self.ema is not None:
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.trained():
                 raw = placed_like(self.ema[name], parameter) if self._ships_average else parameter.detach()
                 tensors[f"weights/{name}"] = raw
         return tensors
 
     @torch.no_grad()
     def load(self, shipped: Iterable[tuple[str, Tensor]], read: Callable[[dict[str, Tensor]], None], step: int) -> None:
-        """Put back a saved state: whole ``shipped`` weights by name, and all that :meth:`tensors` names.
+        """Put back a saved state: all trained weights by name, whole, and all that :meth:`tensors` names.
 
         ``read`` writes into the tensors it is given; it may leave out those of ``rng/``: a rank that was not there when
         the state was saved draws from a stream of its own.
         """
         self.parallel.put(shipped)
         if self.ema is not None:
-            for name, parameter in self.model.named_parameters():
+            for name, parameter in self.trained():
                 self.ema[name].copy_(local(parameter))
         self.seed_randomness(step)
         tensors = self.tensors()

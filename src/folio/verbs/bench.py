@@ -69,6 +69,9 @@ def bench_train(options: TrainBench, terminal: Terminal) -> Outcome:
             generator = np.random.default_rng(step)
             return generator.integers(0, shape.vocab_size, (plan.sequences, plan.block_size + 1))[rows]
 
+        def tokens_before(self, step: int) -> int:
+            return step * plan.tokens
+
     runtimes = [make_runtime(options.device, p) for p in options.precisions or dict.fromkeys(("fp32", best))]
     model = GPT(shape).initialize(0)
     config = recipe.train.model_copy(update={"steps": 10_000, "compile": options.compile})

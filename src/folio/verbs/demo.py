@@ -35,6 +35,7 @@ def demo(options: DemoOptions, terminal: Terminal) -> Outcome:
     from folio.artifacts import refuse_occupied
     from folio.verbs.evaluate import EvaluateOptions, evaluate
     from folio.verbs.prepare import prepare
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import load_recipe
     from folio.verbs.run import start
     from folio.verbs.train import fresh_folder
@@ -45,7 +46,7 @@ def demo(options: DemoOptions, terminal: Terminal) -> Outcome:
     recipe = for_budget(load_recipe(PRESET), options.minutes)
     prepared = prepare(recipe, terminal)
     recipe = steps_for(recipe, prepared, 60 * options.minutes, terminal)
-    trained = start(recipe, run, PRESET, terminal, prepared)
+    trained = start(PretrainingJob(recipe, PRESET, terminal, prepared), run, terminal)
     terminal.print()
     scored = evaluate(EvaluateOptions(models=(str(run),), precision="auto", to=run / "evaluation"), terminal)
     passages = [passage(run, prompt, terminal) for prompt in PROMPTS]
@@ -77,7 +78,7 @@ def for_budget(recipe: Recipe, minutes: float) -> Recipe:
 
 def steps_for(recipe: Recipe, prepared: Prepared, seconds: float, terminal: Terminal) -> Recipe:
     """``recipe`` with as many steps as fit into ``seconds`` here, measured on a few steps of a model thrown away."""
-    from folio.verbs.session import open_session
+    from folio.verbs.pretraining import open_session
 
     session = open_session(recipe, prepared)
     times = []

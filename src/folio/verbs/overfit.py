@@ -8,8 +8,8 @@ from folio.errors import UserError
 from folio.training.plan import BatchPlan
 from folio.verbs.action import Outcome, Terminal
 from folio.verbs.prepare import prepare
+from folio.verbs.pretraining import open_session
 from folio.verbs.recipe import Recipe
-from folio.verbs.session import open_session
 
 OVERFIT_STEPS = 150
 
@@ -22,6 +22,9 @@ class _OneBatch:
 
     def batch(self, step: int, rows: slice = slice(None)) -> Any:
         return self.rows[rows]
+
+    def tokens_before(self, step: int) -> int:
+        return step * int(self.rows[:, 1:].size)
 
 
 def overfit(recipe: Recipe, terminal: Terminal) -> Outcome:
@@ -36,7 +39,7 @@ def overfit(recipe: Recipe, terminal: Terminal) -> Outcome:
         for step in range(OVERFIT_STEPS):
             result = session.state.train_step(_OneBatch(rows), plan)
             assert result is not None  # nobody asks it to stop
-            losses.append(result.nats_per_token)
+            losses.append(result.loss)
             bar.update(step + 1, {"loss": f"{losses[-1]:.4f}"})
     first, last = losses[0], min(losses[-5:])
     verdict = f"{len(rows)} sequences, {OVERFIT_STEPS} steps: loss {first:.3f} -> {last:.4f} nats/token"

@@ -15,7 +15,6 @@ from folio.errors import ConfigError, nearest
 from folio.evaluation.harness.quiet import quietly
 from folio.evaluation.harness.tasks import load_tasks
 from folio.evaluation.likelihood import Windows, measure_loss
-from folio.evaluation.loss import loss_on
 from folio.evaluation.material import passages_of
 from folio.evaluation.multiple_choice import measure_task, metrics_of
 from folio.evaluation.oracle.scores import METRIC
@@ -29,13 +28,12 @@ from folio.training.loop import Line, Poll, Probe, validation_loss
 from folio.verbs.action import Terminal, json_value
 from folio.verbs.evaluate import EvaluateOptions
 from folio.verbs.evaluate.harness import run_harness
-from folio.verbs.evaluate.oracle_probe import oracle_measure
+from folio.verbs.evaluate.oracle_probe import Measuring
 from folio.verbs.evaluate.tasks import Benchmark, benchmarks_of
 from folio.verbs.library import Model
-from folio.verbs.recipe import Recipe
 
 if TYPE_CHECKING:
-    from folio.verbs.session import Session
+    from folio.verbs.session import Session, SessionRecipe
 
 SAMPLES = "samples.md"
 QUESTIONS_AT_ONCE = 64
@@ -56,16 +54,18 @@ class Measure:
     shared: bool = False
 
 
-def measures_of(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> list[Measure]:
+def measures_of(
+    recipe: SessionRecipe, tokenizer: Tokenizer, runtime: Runtime, oracle: Measuring | None = None
+) -> list[Measure]:
     """What ``[evaluation]`` asks for; files are read, and what cannot be measured is refused, before training begins.
 
+    ``oracle`` judges what the model writes, where that is asked for.
     :class:`ConfigError` too if ``train.best_by`` is none of its scores.
     """
     measures = [_task(benchmark, recipe, tokenizer, runtime) for benchmark in _sampled(recipe)]
     measures += [_text(path, recipe, tokenizer, runtime) for path in recipe.evaluation.texts]
-    if recipe.evaluation.oracle is not None:
-        judged = oracle_measure(recipe, tokenizer, runtime)
-        measures.append(Measure("oracle", (METRIC,), lambda model, ranks, poll: judged(model, poll)))
+    if oracle is not None:
+        measures.append(Measure("oracle", (METRIC,), lambda model, ranks, poll: oracle(model, poll)))
     measures += [_harness(task, recipe, tokenizer, runtime) for task in recipe.evaluation.harness]
     names = [measure.name for measure in measures]
     if repeated := next((name for name in names if names.count(name) > 1), None):
@@ -84,7 +84,7 @@ def measures_of(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> list[
     return measures
 
 
-def _sampled(recipe: Recipe) -> Iterator[Benchmark]:
+def _sampled(recipe: SessionRecipe) -> Iterator[Benchmark]:
     """Each benchmark with the questions that are measured."""
     config = recipe.evaluation
     if not config.tasks:
@@ -98,7 +98,7 @@ def _sampled(recipe: Recipe) -> Iterator[Benchmark]:
         yield benchmark
 
 
-def _task(benchmark: Benchmark, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
+def _task(benchmark: Benchmark, recipe: SessionRecipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
     def run(model: GPT, ranks: Ranks, poll: Poll) -> Measurement:
         return measure_task(
             model,
@@ -117,7 +117,7 @@ def _task(benchmark: Benchmark, recipe: Recipe, tokenizer: Tokenizer, runtime: R
     return Measure(name, metrics_of(benchmark.task, benchmark.convention), run, shared=True)
 
 
-def _text(path: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
+def _text(path: str, recipe: SessionRecipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
     passages = list(passages_of(open_corpus(build(CorpusConfig, {"path": path})).documents(), tokenizer))
     name = f"loss.{Path(path).stem or Path(path).name}"
 
@@ -129,7 +129,7 @@ def _text(path: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> 
     return Measure(name, ("nats_per_token", "perplexity", "bits_per_byte"), run)
 
 
-def _harness(task: str, recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
+def _harness(task: str, recipe: SessionRecipe, tokenizer: Tokenizer, runtime: Runtime) -> Measure:
     options = EvaluateOptions(harness=(task,), limit=recipe.evaluation.items or None)
     with quietly():
         single = list(load_tasks((task,), None)["tasks"])
@@ -165,31 +165,10 @@ def judge_of(best_by: str) -> Callable[[Line], float | None]:
 
 
 def probes_of(session: Session, run: Path) -> list[Probe]:
-    """The probes of a run; on several ranks all take part in each."""
-    config = session.config
-    probes = [Probe(config.validate_every, _validation(session))]
-    if config.sample_every:
-        probes.append(Probe(config.sample_every, _sample(session, run)))
-    every = session.recipe.evaluation.every
-    return [*probes, *(Probe(every, _measurement(session, measure)) for measure in session.measures)]
-
-
-def _validation(session: Session) -> Callable[[int, Poll], Line]:
-    shards = session.prepared.shards
-
-    def validation(step: int, poll: Poll) -> Line:
-        score = loss_on(
-            session.state.model,
-            shards.split("val"),
-            bytes_per_token=shards.bytes_per_token("val"),
-            max_tokens=session.config.validation_tokens,
-            autocast=session.runtime.autocast(),
-            ranks=session.runtime.ranks,
-            poll=poll,
-        )
-        return {"kind": "validation", **score.as_dict()}
-
-    return validation
+    """The probes of any run but for the validation; on several ranks all take part in each."""
+    sample_every, every = session.config.sample_every, session.recipe.evaluation.every
+    samples = [Probe(sample_every, _sample(session, run))] if sample_every else []
+    return [*samples, *(Probe(every, _measurement(session, measure)) for measure in session.measures)]
 
 
 def _sample(session: Session, run: Path) -> Callable[[int, Poll], Line]:
@@ -202,7 +181,7 @@ def _sample(session: Session, run: Path) -> Callable[[int, Poll], Line]:
         whole = session.state.parallel.gathered()
         if whole is None:
             return line
-        line["text"] = generate(whole, session.prepared.tokenizer, [prompt], drawing)[0].text
+        line["text"] = generate(whole, session.tokenizer, [prompt], drawing)[0].text
         with open(run / SAMPLES, "a", encoding="utf-8") as file:
             file.write(sample_section(line))
         return line

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
+from typing import cast
 
 from folio.artifacts import refuse_occupied
-from folio.config import to_toml
+from folio.checksums import read_sealed_json
+from folio.config import Table, to_toml
 from folio.errors import REFUSALS, ArtifactError, ConfigError, Interrupted, RankLost, UserError
 from folio.launch import finish_speaking
 from folio.locks import locked
@@ -23,37 +25,42 @@ from folio.training.checkpoint import (
     set_aside_after,
     weights_sha256,
 )
+from folio.training.loop import FINISHED, Line, loss_in
 from folio.training.metrics import read_metrics
+from folio.training.objective import loss_key
 from folio.training.saving import load_checkpoint
 from folio.verbs.action import Outcome, Terminal
-from folio.verbs.prepare import Prepared, prepare
-from folio.verbs.recipe import Recipe
-from folio.verbs.session import Session, continue_run, create_run, open_session, refuse_another_recipe, resolved_of
+from folio.verbs.session import Job, Session, continue_run, create_run, resolved_of
 from folio.verbs.sitting import run_session
 
 LOCK = ".writing"
 """A file in a run's folder that the process which trains it keeps locked."""
 
 
-def start(
-    recipe: Recipe,
-    run: Path,
-    preset: str,
-    terminal: Terminal,
-    prepared: Prepared | None = None,
-    ranks: Ranks = ALONE,
-) -> Outcome:
-    """A new run in ``run``, on ``prepared`` data if it is at hand already."""
+def start(job: Job, run: Path, terminal: Terminal, ranks: Ranks = ALONE) -> Outcome:
+    """A new run in ``run``."""
     ranks.attempt(lambda: refuse_occupied(run) if ranks.first else None)
-    session = open_session(recipe, prepared or _prepare(recipe, terminal, ranks), ranks)
-    terminal.print(to_toml(session.recipe), style="dim")
-    ranks.attempt(lambda: create_run(run, session, preset) if ranks.first else None)
-    with _only_writer(run, ranks):
+    session = _opened(job, terminal, ranks)
+    ranks.attempt(lambda: create_run(run, session.description(job.preset)) if ranks.first else None)
+    with only_writer(run, ranks):
         return _go(session, run, terminal)
 
 
+def start_inside(job: Job, run: Path, terminal: Terminal, ranks: Ranks) -> Outcome:
+    """A new run in the folder ``run``, which is there and whose only writer this is."""
+    session = _opened(job, terminal, ranks)
+    ranks.attempt(lambda: continue_run(run, session) if ranks.first else None)
+    return _go(session, run, terminal)
+
+
+def _opened(job: Job, terminal: Terminal, ranks: Ranks) -> Session:
+    session = job.open(ranks)
+    terminal.print(to_toml(cast(Table, session.recipe)), style="dim")
+    return session
+
+
 @contextmanager
-def _only_writer(run: Path, ranks: Ranks) -> Iterator[None]:
+def only_writer(run: Path, ranks: Ranks) -> Iterator[None]:
     """Keep other processes from training the same run meanwhile, such as those that a killed launcher left behind."""
     with ExitStack() as stack:
 
@@ -70,36 +77,29 @@ def _only_writer(run: Path, ranks: Ranks) -> Iterator[None]:
                     (run / LOCK).unlink()  # still locked: nobody else can have taken it
 
 
-def _prepare(recipe: Recipe, terminal: Terminal, ranks: Ranks) -> Prepared:
-    """Data for every rank: made, and compared byte by byte, by the first on each machine."""
-    return ranks.first_on_each_machine(lambda: prepare(recipe, terminal, verify=ranks.launch.local_rank == 0))
-
-
-def resume(
-    recipe: Recipe, run: Path, terminal: Terminal, ranks: Ranks = ALONE, *, started_again: bool = False
-) -> Outcome:
+def resume(job: Job, run: Path, terminal: Terminal, ranks: Ranks = ALONE, *, started_again: bool = False) -> Outcome:
     """Go on with ``run`` from its newest sound checkpoint.
 
     A run with nothing left to do is a mistake, unless a launcher or a scheduler ``started_again`` what had ended well.
     """
-    with _only_writer(run, ranks):
-        if started_again and ranks.share(_is_done(run, recipe)):
+    with only_writer(run, ranks):
+        if started_again and ranks.share(_is_done(run, job)):
             terminal.print(f"resume     '{run}' is finished")
-            return Outcome({"run": str(run)}, next=_next(run))
-        return _resume(recipe, run, terminal, ranks)
+            return Outcome({"run": str(run)}, next=job.following(run))
+        return _resume(job, run, terminal, ranks)
 
 
-def _is_done(run: Path, recipe: Recipe) -> bool:
-    steps = [checkpoint.step for checkpoint in list_checkpoints(run)]
-    return bool(steps) and steps[-1] == recipe.train.steps and _finished(run)
+def _is_done(run: Path, job: Job) -> bool:
+    checkpoints = list_checkpoints(run)
+    return bool(checkpoints) and ending_of(run, job, checkpoints[-1].step) is not None
 
 
-def _resume(recipe: Recipe, run: Path, terminal: Terminal, ranks: Ranks) -> Outcome:
-    checkpoint = ranks.share(ranks.attempt(lambda: _place_to_go_on(recipe, run, terminal) if ranks.first else None))
-    session = open_session(recipe, _prepare(recipe, terminal, ranks), ranks, begun=resolved_of(run))
-    refuse_another_recipe(run, session)
+def _resume(job: Job, run: Path, terminal: Terminal, ranks: Ranks) -> Outcome:
+    checkpoint = ranks.share(ranks.attempt(lambda: _place_to_go_on(job, run, terminal) if ranks.first else None))
+    session = job.open(ranks, begun=resolved_of(run))
+    session.refuse_another(run, read_sealed_json(run / "config.json"))
     if checkpoint is not None:
-        load_checkpoint(checkpoint, session.state, verify=False)
+        load_checkpoint(checkpoint, session.state, session.contents(), verify=False)
         session.pace.elapsed_s = checkpoint.elapsed_s
     ranks.wait()  # until all have read
     if ranks.first:
@@ -109,7 +109,7 @@ def _resume(recipe: Recipe, run: Path, terminal: Terminal, ranks: Ranks) -> Outc
     return _go(session, run, terminal, unprobed=checkpoint is not None and checkpoint.unprobed)
 
 
-def _place_to_go_on(recipe: Recipe, run: Path, terminal: Terminal) -> Checkpoint | None:
+def _place_to_go_on(job: Job, run: Path, terminal: Terminal) -> Checkpoint | None:
     """The newest sound checkpoint, None if none was saved yet; :class:`ConfigError` if nothing is left to do."""
     put_back_exchanged(run)
     if not any(run.glob("checkpoints/step-*")) and not any(run.glob("checkpoints/damaged-*")):
@@ -118,28 +118,36 @@ def _place_to_go_on(recipe: Recipe, run: Path, terminal: Terminal) -> Checkpoint
     checkpoint, damaged = newest_sound_checkpoint(run)
     for problem in damaged:
         terminal.print(f"passed over: {problem}", style="yellow")
-    if checkpoint.step > recipe.train.steps or (checkpoint.step == recipe.train.steps and _finished(run)):
-        raise ConfigError(
-            f"'{run}' is finished: it has done all {checkpoint.step:,} steps",
-            f"To train longer, ask for more: --train.steps {2 * checkpoint.step}",
-        )
+    ending = ending_of(run, job, checkpoint.step)
+    if ending is not None:
+        raise ConfigError(f"'{run}' is finished: {ending[0]}", f"To train longer, ask for more: {ending[1]}")
     return checkpoint
 
 
-def _finished(run: Path) -> bool:
-    """Whether the run came to its end; a kill after its last save leaves that to be done."""
-    return any(line.get("event") == "finished" for line in read_metrics(run))
+def ending_of(run: Path, job: Job, step: int) -> tuple[str, str] | None:
+    """Why a run whose newest checkpoint is that of ``step`` is finished, and what would train it on; None if it is not.
+
+    A kill after the last save leaves the end itself to be done.
+    """
+    finished = [line for line in read_metrics(run) if line.get("event") == FINISHED]
+    if step > job.steps or (step == job.steps and finished):
+        return f"it has done all {step:,} steps", f"--train.steps {2 * step}"
+    if finished and (reason := finished[-1].get("reason")):
+        patience = int(finished[-1].get("patience", 0))
+        if 0 < job.patience <= patience:
+            return f"it ended at step {step:,}, with {reason}", f"--train.patience {2 * patience}"
+    return None
 
 
 def _go(session: Session, run: Path, terminal: Terminal, *, unprobed: bool = False) -> Outcome:
     resolved = session.resolved()
     terminal.print(
-        f"model      {resolved['parameters']:,} parameters\n"
+        f"model      {resolved['parameters']:,} parameters{session.trained_in_words()}\n"
         f"device     {session.runtime.describe()}; compile {session.compiled}\n"
         f"batch      {session.plan.describe()}; {resolved['epochs']:.2f} epochs\n"
         + (f"memory     {session.fits}\n" if session.fits else "")
     )
-    go_on = f"Go on with: folio train --resume {quote(str(run))}"
+    go_on = f"Go on with: folio {session.verb} --resume {quote(str(run))}"
     try:
         run_session(session, run, terminal, unprobed=unprobed)
     except Interrupted as stopped:
@@ -153,7 +161,11 @@ def _go(session: Session, run: Path, terminal: Terminal, *, unprobed: bool = Fal
         finish_speaking()
         raise _with_place(lost, session, run, go_on) from None
     model = session.state.parallel.gathered()
-    return Outcome() if model is None else _ending(session, run, terminal, weights_sha256(model))
+    if model is None:
+        return Outcome()
+    digest = weights_sha256(model)
+    del model
+    return _ending(session, run, terminal, digest)
 
 
 def _with_place(lost: RankLost, session: Session, run: Path, go_on: str) -> RankLost:
@@ -176,38 +188,50 @@ def _kept(run: Path) -> str:
 
 
 def _ending(session: Session, run: Path, terminal: Terminal, digest: str) -> Outcome:
-    """The report, what was measured last, and the fingerprint of the weights."""
+    """What was measured last, the fingerprint of the weights, what comes after, and the report."""
+    best = best_checkpoint(list_checkpoints(run))
+    assert best is not None
+    last = next((line for line in reversed(read_metrics(run)) if line["kind"] == "validation"), None)
+    name = loss_key(unit := session.state.objective.unit)
+    terminal.print(f"\nvalidation {'none: nothing was held out' if last is None else _validation_in_words(last)}")
+    if best.loss is not None and best.step != session.state.step:
+        terminal.print(f"best       {best.loss:.4f} nats/{unit} at step {best.step:,}")
+    terminal.print(f"weights    sha256 {digest}")
+    after = session.after_training(run, terminal)
+    report = write_report(run)
+    finished = [line for line in read_metrics(run) if line.get("event") == FINISHED][-1]
+    data = {
+        "run": str(run),
+        "steps": session.state.step,
+        "validation": last,
+        "best": {"step": best.step, name: best.loss, "path": str(best.path)},
+        "weights_sha256": digest,
+        "left_out": session.state.spikes.left_out,
+        "elapsed_s": session.pace.elapsed_s,
+        "peak_bytes": finished["peak_bytes"],
+        "resolved": session.resolved(),
+        **after,
+    }
+    return Outcome(data, (best.path, report), session.following(run))
+
+
+def write_report(run: Path) -> Path:
+    """The report of a finished run; :class:`UserError` if it cannot be written."""
     try:
-        report = run_report(run)
+        return run_report(run)
     except OSError as error:
         raise UserError(
             f"the report cannot be written: {_trouble(error)}; the run is finished, {_kept(run)}",
             f"Write it when that is mended: folio report {quote(str(run))}",
         ) from None
-    best = best_checkpoint(list_checkpoints(run))
-    assert best is not None
-    scores = [line for line in read_metrics(run) if line["kind"] == "validation"]
-    last = scores[-1]
-    spread = last["standard_error_nats"]  # none over a single block
-    terminal.print(
-        f"\nvalidation {last['nats_per_token']:.4f}{'' if spread is None else f' ± {spread:.4f}'} nats/token, "
-        f"perplexity {last['perplexity']:.2f}, {last['bits_per_byte']:.4f} bits/byte over {last['tokens']:,} tokens"
+
+
+def _validation_in_words(line: Line) -> str:
+    spread = line["standard_error_nats"]  # none over a single unit
+    within = "" if spread is None else f" ± {spread:.4f}"
+    if "accuracy" in line:
+        return f"{loss_in(line):.4f}{within} nats/pair, {line['accuracy']:.1%} of {line['pairs']:,} pairs in order"
+    return (
+        f"{loss_in(line):.4f}{within} nats/token, perplexity {line['perplexity']:.2f}, "
+        f"{line['bits_per_byte']:.4f} bits/byte over {line['tokens']:,} tokens"
     )
-    if best.nats_per_token is not None and best.step != session.state.step:
-        terminal.print(f"best       {best.nats_per_token:.4f} nats/token at step {best.step:,}")
-    terminal.print(f"weights    sha256 {digest}")
-    data = {
-        "run": str(run),
-        "steps": session.state.step,
-        "validation": last,
-        "best": {"step": best.step, "nats_per_token": best.nats_per_token, "path": str(best.path)},
-        "weights_sha256": digest,
-        "left_out": session.state.spikes.left_out,
-        "elapsed_s": session.pace.elapsed_s,
-        "resolved": session.resolved(),
-    }
-    return Outcome(data, (best.path, report), _next(run))
-
-
-def _next(run: Path) -> tuple[str, ...]:
-    return tuple(f"folio {verb} {quote(str(run))}" for verb in ("generate", "evaluate", "report"))

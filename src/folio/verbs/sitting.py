@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from folio.errors import Diverged
 from folio.training.checkpoint import remove_surplus
-from folio.training.loop import Hooks, Line, fit
+from folio.training.loop import Hooks, Line, fit, loss_in
 from folio.training.metrics import METRICS, MetricsLog, read_metrics
-from folio.training.saving import Contents, Saver
+from folio.training.objective import loss_key
+from folio.training.saving import Saver
 from folio.training.sinks import open_sinks
 from folio.training.state import TrainingState
 from folio.verbs.action import Terminal, cell_text
-from folio.verbs.probes import judge_of, probes_of, rewrite_samples
+from folio.verbs.probes import judge_of, rewrite_samples
 from folio.verbs.session import Session
 
 
@@ -30,8 +30,9 @@ def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bo
     known = ranks.share(_known(session, run) if ranks.first else None)
     judge = judge_of(session.config.best_by)
     again = session.state.step if unprobed else math.inf  # what was cut short is measured again, and counts then
-    judged = [number for line in known or () if line["step"] < again and (number := judge(line)) is not None]
+    judged = [number for line in known or () if 0 < line["step"] < again and (number := judge(line)) is not None]
     session.pace.best = min(judged, default=math.inf)
+    session.pace.since_best = len(judged) - 1 - judged.index(session.pace.best) if judged else 0
     with ExitStack() as stack:
         record = stack.enter_context(_recorder(session, run, terminal, known)) if ranks.first else _Silent()
         saver = stack.enter_context(_saver(session, run))
@@ -40,7 +41,9 @@ def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bo
             record.sync()
             saver.save(state, facts)
 
-        hooks = Hooks(record.log, save, probes_of(session, run), record.show, saver.finish, judge)
+        measured = any(line["kind"] == "validation" and line["step"] == 0 for line in known or ())
+        before = None if measured else session.before_training()
+        hooks = Hooks(record.log, save, session.probes(run), record.show, saver.finish, judge, before)
         try:
             fit(session.state, session.source, session.plan, hooks, session.pace, unprobed=unprobed)
         except Diverged as error:
@@ -104,11 +107,11 @@ def _recorder(session: Session, run: Path, terminal: Terminal, known: list[Line]
 
 
 def _saver(session: Session, run: Path) -> Saver:
-    config, tokenizer = session.config, session.prepared.tokenizer
+    config = session.config
     return Saver(
         run,
         session.runtime.ranks,
-        Contents(tokenizer.eot_id, tokenizer.save_into, lambda facts: _card(session, facts)),
+        session.contents(),
         keep_last=config.keep_last,
         keep_every=config.keep_every,
         beside=config.checkpoint_async,
@@ -116,48 +119,39 @@ def _saver(session: Session, run: Path) -> Saver:
 
 
 def _show(session: Session, update: Callable[..., None]) -> Callable[[Line], None]:
-    bits = 1 / math.log(2) / session.prepared.shards.bytes_per_token("train")
+    bits, loss_name = session.bits_per_nat, loss_key(session.state.objective.unit)
     smooth: dict[str, float] = {}
 
     def show(line: Line) -> None:
         if line["kind"] == "validation":
-            update(line["step"], {"val": f"{line['nats_per_token']:.3f} ({line['bits_per_byte']:.3f} bits/byte)"})
+            more = f" ({line['bits_per_byte']:.3f} bits/byte)" if "bits_per_byte" in line else ""
+            update(line["step"], {"val": f"{loss_in(line):.3f}{more}"})
         if line["kind"] == "evaluation" and line["scores"]:
             metric, score = list(line["scores"].items())[-1]
             update(line["step"], {f"{line['name']} {metric}": cell_text(score["value"])})
         if line["kind"] != "train":
             return
-        for key in ("nats_per_token", "tokens_per_s", "mfu"):
+        for key in (loss_name, "tokens_per_s", "mfu"):
             smooth[key] = 0.9 * smooth.setdefault(key, line[key]) + 0.1 * line[key]
-        loss = smooth["nats_per_token"]
+        loss = smooth[loss_name]
         fields = {
             "loss": f"{loss:.3f}",
-            "bits/byte": f"{loss * bits:.3f}",
+            "bits/byte": None if bits is None else f"{loss * bits:.3f}",
             "tokens/s": f"{smooth['tokens_per_s']:,.0f}",
             "MFU": f"{smooth['mfu']:.0%}",
         }
-        update(line["step"], fields)
+        update(line["step"], {name: value for name, value in fields.items() if value is not None})
 
     return show
 
 
-def _card(session: Session, facts: Line) -> str:
-    """What the model card says of the run."""
-    source: dict[str, Any] = session.prepared.shards.manifest.config.get("source") or {}
-    corpus = source.get("corpus") or "shards of unnamed text"
-    lines = [f"Trained by Folio on {corpus} for {facts['tokens_seen']:,} tokens."]
-    if "nats_per_token" in facts:
-        scored = f"the first {facts['tokens']:,} tokens" if session.config.validation_tokens else "all"
-        lines.append(
-            f"Held-out loss {facts['nats_per_token']:.4f} nats/token, {facts['bits_per_byte']:.4f} bits/byte "
-            f"(disjoint blocks, {scored} of the validation split)."
-        )
-    lines += [
+def scores_in_words(facts: Line) -> list[str]:
+    """Each score among the ``facts`` of a checkpoint as a sentence of its model card."""
+    return [
         f"{name}, {score['convention']}: {metric} {_with_interval(score)}."
         for name, scores in facts.get("scores", {}).items()
         for metric, score in scores.items()
     ]
-    return "\n\n".join(lines)
 
 
 def _with_interval(score: Line) -> str:

@@ -50,6 +50,11 @@ def saved_recipe(run: Path, preset: str | None = None) -> dict[str, Any]:
     saved = read_sealed_json(path, "Restore it, or start a new run.")
     if "recipe" not in saved:
         raise ArtifactError(f"'{run}' is not a run: its config.json holds no recipe", "Give a run's folder.")
+    if saved.get("verb", "train") != "train":
+        raise ArtifactError(
+            f"'{run}' was made by folio {saved['verb']}, from a model and not from text",
+            f"Go on with it by: folio {saved['verb']} --resume {run}",
+        )
     recipe: dict[str, Any] = saved["recipe"]
     if preset is not None and preset != saved.get("preset"):
         raise ConfigError(
@@ -77,17 +82,19 @@ def train(options: TrainOptions, terminal: Terminal) -> Outcome:
     if options.resume is not None and options.out is not None:
         raise ConfigError("--resume writes into the run's own folder", "Leave --out out.")
     from folio.ranks import joined
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.run import resume, start
 
     with joined(recipe.train.device, timeout_s=recipe.train.rank_timeout_s) as ranks:
         again = any(ranks.gather(ranks.launch.restarts > 0))  # every machine has a launcher that counts its own
         if options.resume is not None:
-            return resume(recipe, options.resume, terminal, ranks, started_again=again)
+            return resume(PretrainingJob(recipe, "", terminal), options.resume, terminal, ranks, started_again=again)
         assert options.recipe is not None
+        job = PretrainingJob(recipe, options.recipe, terminal)
         run, begun = ranks.share(_chosen_run(options, ranks.launch, again))
         if begun:
-            return resume(recipe, run, terminal, ranks, started_again=True)
-        return start(recipe, run, options.recipe, terminal, ranks=ranks)
+            return resume(job, run, terminal, ranks, started_again=True)
+        return start(job, run, terminal, ranks)
 
 
 def _chosen_run(options: TrainOptions, launch: Launch, again: bool) -> tuple[Path, bool]:

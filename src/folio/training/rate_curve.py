@@ -1,0 +1,139 @@
+"""What the curve of a range test says: loss against learning rate, smoothed, and the rate that it suggests.
+
+N rates
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+TOO_FAR_NATS = math.log(4)
+"""A sweep ends when its smoothed loss is so far above its best: at four times the best perplexity. A loss in nats is a
+logarithm, so a multiple of the loss itself would be another distance for each model."""
+FEWEST_STEPS = 20
+"""Of a sweep: fewer show no curve."""
+SPAN = 0.1
+"""Part of a sweep's steps that the smoothed loss is a mean over, about."""
+SURE = 3.0
+"""Standard errors of the smoothed loss by which it must fall, or rise, to be believed."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The rate of each update and, beside it, the training loss of the next batch: the first to feel that update.
+
+    ``untouched`` is the loss of the model before the sweep on the same batches, and on those that the sweep did not
+    come to. ``ended`` says what went wrong at the last of the rates, and is empty if nothing did.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    untouched: tuple[float, ...]
+    ended: str = ""
+
+    @property
+    def steps(self) -> int:
+        """Updates that were to be made."""
+        return len(self.untouched)
+
+    @property
+    def start(self) -> float:
+        """The loss before the sweep, over all its batches."""
+        return float(np.mean(self.untouched))
+
+    def compared(self) -> Floats:
+        """(N,): the losses as they would be on batches of equal difficulty.
+
+        Batches differ among each other by more than a short sweep moves the loss; most of that is gone from the
+        difference to the untouched model on the same batch.
+        """
+        before = np.asarray(self.untouched[: len(self.losses)], dtype=np.float64)
+        compared: Floats = np.asarray(self.losses, dtype=np.float64) - before + self.start
+        return compared
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What a sweep says: ``rate``, or None where it says nothing, and ``why`` in a sentence.
+
+    The rate is where the smoothed loss falls fastest; ``lowest_at`` is where it is lowest, and a tenth of that is the
+    other rule in use. ``smoothed`` holds a loss for each rate of the sweep.
+    """
+
+    rate: float | None
+    lowest_at: float
+    why: str
+    notes: tuple[str, ...]
+    smoothed: tuple[float, ...]
+
+
+def suggest(sweep: Sweep) -> Suggestion:
+    """The rate at which the smoothed loss falls fastest against the logarithm of the rate, before its lowest point."""
+    if len(sweep.rates) < 3:
+        return Suggestion(None, math.nan, f"the sweep began with too high a rate: {sweep.ended}", (), sweep.losses)
+    first, last = rate_text(sweep.rates[0]), rate_text(sweep.rates[-1])
+    losses, decay = sweep.compared(), decay_over(sweep.steps)
+    smoothed = _centred(np.minimum(losses, losses.min() + 2 * TOO_FAR_NATS), decay)
+    noise = float(np.median(np.abs(np.diff(losses)))) / 0.6745 / math.sqrt(2)  # of one loss; a few far off do not count
+    clear = SURE * noise * math.sqrt(2 * (1 - decay) / (1 + decay))
+    lowest = int(smoothed.argmin())
+    at_lowest = sweep.rates[lowest]
+    if smoothed[: lowest + 1].max() - smoothed[lowest] <= clear:
+        why = f"the loss never fell by more than its noise between {first} and {last}, so no rate can be suggested"
+        return Suggestion(None, at_lowest, why, (), tuple(smoothed.tolist()))
+    slopes = np.gradient(smoothed, np.log(sweep.rates))[: lowest + 1]
+    steepest = int(slopes.argmin())
+    rate = float(f"{sweep.rates[steepest]:.3g}")
+    fall = -slopes[steepest] * math.log(10)
+    why = (
+        f"learning rate {rate_text(rate)}: there the smoothed loss fell fastest, by {fall:.2g} nats for ten times the "
+        f"rate; it was lowest at {rate_text(at_lowest)}, a tenth of which is {rate_text(at_lowest / 10)}"
+    )
+    notes = []
+    if not sweep.ended and smoothed[lowest:].max() - smoothed[lowest] <= clear:
+        notes.append(f"the loss did not rise up to {last}: the sweep ended too low to show where training fails")
+    if steepest < SPAN * sweep.steps:
+        notes.append(f"the loss fell fastest where the sweep began, at {first}: a lower rate may be better")
+    return Suggestion(rate, at_lowest, why, tuple(notes), tuple(smoothed.tolist()))
+
+
+def rate_text(rate: float) -> str:
+    """A rate as people write it, to three digits: 1e-3, 3.16e-4, 0.02."""
+    if rate >= 0.01:
+        return f"{rate:.3g}"
+    mantissa, exponent = f"{rate:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def decay_over(steps: int) -> float:
+    """That of an exponential mean over about ``SPAN`` of the steps, half of them on each side of a step."""
+    return 1 - 1 / max(2.0, SPAN * steps / 2)
+
+
+class RunningMean:
+    """An exponential mean of what came so far, without the pull towards zero of its beginning."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay, self.total, self.weight = decay, 0.0, 0.0
+
+    def add(self, value: float) -> float:
+        self.total = self.decay * self.total + value
+        self.weight = self.decay * self.weight + 1
+        return self.total / self.weight
+
+
+def _centred(values: Floats, decay: float) -> Floats:
+    """(N,): the mean of ``values`` around each, weighted by decay ** distance.
+
+    One that only looks back would lag, and so suggest rates that are too high.
+    """
+    index = np.arange(len(values))
+    weights_NN = decay ** np.abs(index[:, None] - index[None, :])
+    mean: Floats = weights_NN @ values / weights_NN.sum(1)
+    return mean

@@ -1,0 +1,195 @@
+"""Pretraining put together: a recipe and prepared data in, a model ready to train out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any, ClassVar
+
+from folio.artifacts import Parent
+from folio.errors import ArtifactError, DataError
+from folio.evaluation.loss import loss_on
+from folio.model.accounting import parameter_counts, training_flops
+from folio.model.gpt import GPT
+from folio.ranks import ALONE, Ranks
+from folio.runtime import Runtime
+from folio.shards import Batches
+from folio.training.config import TrainConfig
+from folio.training.loop import Line, Poll, Probe
+from folio.training.plan import sequences_per_rank
+from folio.training.saving import Contents, ModelContents
+from folio.verbs.action import Terminal
+from folio.verbs.engine import open_engine, open_runtime
+from folio.verbs.evaluate.oracle_probe import oracle_measure
+from folio.verbs.prepare import Prepared, prepare
+from folio.verbs.probes import Measure, measures_of, probes_of
+from folio.verbs.recipe import Recipe, model_for_vocabulary
+from folio.verbs.session import Session, changed_training, refuse_changes
+from folio.verbs.sitting import scores_in_words
+
+FIXED = ("batch_tokens", "seed", "init", "best_by")
+"""Keys of [train] that a run keeps for life: on them depend the position in the data, the first weights, and which
+checkpoint is best."""
+
+
+@dataclass(kw_only=True)
+class Pretraining(Session):
+    """A model with first weights, and shards."""
+
+    verb: ClassVar[str] = "train"
+    recipe: Recipe
+    source: Batches
+    prepared: Prepared
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.recipe.train
+
+    def resolved(self) -> dict[str, Any]:
+        shape, tokens = self.state.model.config, len(self.source.stream)
+        return {
+            "parameters": parameter_counts(shape).total,
+            "vocab_size": shape.vocab_size,
+            **self.facts(),
+            "train_tokens": tokens,
+            "validation_tokens": self.prepared.shards.tokens("val"),
+            "epochs": self.config.steps * self.plan.tokens / tokens,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        return {"parents": [Parent(kind="shards", id=self.prepared.shards.manifest.id).model_dump()]}
+
+    def refuse_another(self, run: Path, saved: Mapping[str, Any]) -> None:
+        now = self.description(saved["preset"])
+        begun, asked = saved["recipe"], now["recipe"]
+        changed = [f"model.{key}" for key in asked["model"] if asked["model"][key] != begun["model"].get(key)]
+        refuse_changes(run, changed + changed_training(begun, asked, FIXED))
+        for name, what in (("tokenizer", "tokenizer"), ("parents", "shards")):
+            if saved[name] != now[name]:
+                raise ArtifactError(
+                    f"'{run}' was begun with other {what} than its recipe gives now",
+                    "Restore the text it was made from, or start a new run.",
+                )
+
+    def contents(self) -> Contents:
+        return ModelContents(self.tokenizer.eot_id, self.tokenizer.save_into, self.card)
+
+    def probes(self, run: Path) -> list[Probe]:
+        return [Probe(self.config.validate_every, self.validation), *probes_of(self, run)]
+
+    def validation(self, step: int, poll: Poll) -> Line:
+        """The loss on the validation split."""
+        shards = self.prepared.shards
+        score = loss_on(
+            self.state.model,
+            shards.split("val"),
+            bytes_per_token=shards.bytes_per_token("val"),
+            max_tokens=self.config.validation_tokens,
+            autocast=self.runtime.autocast(),
+            ranks=self.runtime.ranks,
+            poll=poll,
+        )
+        return {"kind": "validation", **score.as_dict()}
+
+    def following(self, run: Path) -> tuple[str, ...]:
+        return following(run)
+
+    @property
+    def bits_per_nat(self) -> float:
+        return 1 / math.log(2) / self.prepared.shards.bytes_per_token("train")
+
+    def card(self, facts: Line) -> str:
+        """What the model card says of the run."""
+        source: dict[str, Any] = self.prepared.shards.manifest.config.get("source") or {}
+        corpus = source.get("corpus") or "shards of unnamed text"
+        lines = [f"Trained by Folio on {corpus} for {facts['tokens_seen']:,} tokens."]
+        if "nats_per_token" in facts:
+            scored = f"the first {facts['tokens']:,} tokens" if self.config.validation_tokens else "all"
+            lines.append(
+                f"Held-out loss {facts['nats_per_token']:.4f} nats/token, {facts['bits_per_byte']:.4f} bits/byte "
+                f"(disjoint blocks, {scored} of the validation split)."
+            )
+        return "\n\n".join([*lines, *scores_in_words(facts)])
+
+
+def open_session(
+    recipe: Recipe, prepared: Prepared, ranks: Ranks = ALONE, *, begun: Mapping[str, Any] | None = None
+) -> Pretraining:
+    """Build runtime, model, optimizer and data order. What cannot be fails here, before anything is written.
+
+    ``begun``: see :meth:`folio.verbs.session.Job.open`.
+    """
+    config = recipe.train
+    runtime = open_runtime(config, ranks)
+    shape = model_for_vocabulary(recipe.model, prepared.tokenizer.vocab_size)
+    recipe = recipe.model_copy(update={"model": shape})
+    sequences = sequences_per_rank(config.batch_tokens, shape.block_size, ranks.world_size) * ranks.world_size
+    source = Batches(prepared.shards.split("train"), shape.block_size, sequences, config.seed)
+    _refuse_small_validation(prepared, shape.block_size)
+    if config.sample_every:
+        prepared.tokenizer.encode(config.sample_prompt)
+    measures = ranks.first_on_each_machine(lambda: _measures(recipe, prepared, runtime))
+    model = GPT(shape).initialize(config.seed, config.init)
+    engine = open_engine(model, config, runtime, shape.block_size, training_flops(shape), begun)
+    return Pretraining(
+        **vars(engine),
+        recipe=recipe,
+        source=source,
+        tokenizer=prepared.tokenizer,
+        measures=measures,
+        prepared=prepared,
+    )
+
+
+def _measures(recipe: Recipe, prepared: Prepared, runtime: Runtime) -> list[Measure]:
+    oracle = None
+    if recipe.evaluation.oracle is not None:
+        oracle = oracle_measure(recipe, prepared.tokenizer, runtime)
+    return measures_of(recipe, prepared.tokenizer, runtime, oracle)
+
+
+def _refuse_small_validation(prepared: Prepared, block_size: int) -> None:
+    tokens = prepared.shards.tokens("val")
+    if tokens < block_size + 1:
+        raise DataError(
+            f"the validation split holds {tokens:,} tokens; "
+            f"one window of block_size {block_size} needs {block_size + 1}",
+            "Give more text, a larger --corpus.validation-fraction, or a smaller --model.block-size.",
+        )
+
+
+def following(run: Path) -> tuple[str, ...]:
+    """What a user would want to do with a finished run."""
+    return tuple(f"folio {verb} {quote(str(run))}" for verb in ("generate", "evaluate", "report"))
+
+
+@dataclass(frozen=True)
+class PretrainingJob:
+    """A recipe to be trained by, on ``prepared`` data if they are at hand already."""
+
+    recipe: Recipe
+    preset: str
+    terminal: Terminal
+    prepared: Prepared | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.recipe.train.steps
+
+    @property
+    def patience(self) -> int:
+        return self.recipe.train.patience
+
+    def following(self, run: Path) -> tuple[str, ...]:
+        return following(run)
+
+    def open(self, ranks: Ranks, begun: Mapping[str, Any] | None = None) -> Pretraining:
+        return open_session(self.recipe, self.prepared or self._prepare(ranks), ranks, begun=begun)
+
+    def _prepare(self, ranks: Ranks) -> Prepared:
+        """Data for every rank: made, and compared byte by byte, by the first on each machine."""
+        recipe, terminal = self.recipe, self.terminal
+        return ranks.first_on_each_machine(lambda: prepare(recipe, terminal, verify=ranks.launch.local_rank == 0))
