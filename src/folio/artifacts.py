@@ -28,8 +28,8 @@ from folio.errors import ArtifactError
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 CHECKPOINT = "checkpoint"
-"""Kind of an artefact that holds a model folder under ``MODEL_PART``, and under ``state`` what resuming needs."""
-MODEL_PART = "model"
+"""Kind of an artefact that holds a model or an adapter in a folder so named, and what resuming needs in ``state``."""
+MODEL_PART, ADAPTER_PART = "model", "adapter"
 
 
 class Parent(BaseModel):
@@ -230,8 +230,8 @@ def verify(folder: Path, kind: str | None = None, on_progress: Callable[[int], N
 def verify_part(folder: Path, used: Iterable[str], *, whole: bool = False) -> None:
     """Compare the files of ``folder`` that are about to be ``used`` with the manifest that speaks of them, if one does.
 
-    That is the folder's own or, for the ``model/`` of a checkpoint, the checkpoint's. A folder that others made has
-    none and is taken as it is. ``whole`` compares all that the manifest names there but the card, which people edit.
+    That is the folder's own or, for the model or adapter in a checkpoint, the checkpoint's. A folder that others made
+    has none and is taken as it is. ``whole`` compares all that it names there but the card, which people edit.
     :class:`ArtifactError` for a file that is damaged, missing, or used without being named.
     """
     found = _manifest_over(folder)
@@ -250,16 +250,15 @@ def verify_part(folder: Path, used: Iterable[str], *, whole: bool = False) -> No
 
 def _manifest_over(folder: Path) -> tuple[Manifest, str] | None:
     """The manifest that speaks of the files of ``folder``, and what it puts before their names."""
-    if _has_manifest(folder):
-        return read_manifest(folder), ""
-    part = folder if folder.name == MODEL_PART else folder.resolve()
+    parts = (MODEL_PART, ADAPTER_PART)
+    part = folder if folder.name in parts else folder.resolve()
     home = part.parent
     # state/ tells a checkpoint whose manifest is gone, which is refused, from a folder that never had one
-    if part.name == MODEL_PART and ((home / "state").is_dir() or _has_manifest(home)):
+    if part.name in parts and ((home / "state").is_dir() or _has_manifest(home)):
         manifest = read_manifest(home)
         if manifest.kind == CHECKPOINT:
-            return manifest, f"{MODEL_PART}/"
-    return None
+            return manifest, f"{part.name}/"
+    return (read_manifest(folder), "") if _has_manifest(folder) else None
 
 
 def _has_manifest(folder: Path) -> bool:

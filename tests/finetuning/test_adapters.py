@@ -16,9 +16,9 @@ from tiny_training import FP32, SHAPE, Counting, run_steps
 from folio.artifacts import MANIFEST, Parent, read_manifest, verify, write_manifest
 from folio.errors import ArtifactError, ConfigError, UserError
 from folio.finetuning.adapters import Base, base_of, load_adapter, read_adapter, save_adapter
+from folio.finetuning.config_lora import LoraConfig, Method
 from folio.finetuning.lora import adapter_parameters, add_lora, set_adapter
-from folio.finetuning.low_rank import LoraConfig
-from folio.finetuning.trainable import Method, make_trainable
+from folio.finetuning.trainable import make_trainable
 from folio.model.config import GPTConfig
 from folio.model.folder import load_model, save_model
 from folio.model.gpt import GPT
@@ -32,7 +32,7 @@ transformers = pytest.importorskip("transformers")
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 
-KINDS = ["gpt2", "llama-grouped", "qwen3-grouped-untied"]
+KINDS = ["gpt2", "llama-grouped", "qwen3-grouped-untied", "qwen3-wide-heads"]
 VARIANTS = {"lora": {}, "rslora": {"rslora": True}, "dora": {"dora": True}}
 
 
@@ -220,6 +220,25 @@ def test_the_same_weights_are_the_same_base_wherever_they_lie(tmp_path: Path) ->
     assert found == Base(plain.weights, Parent(kind="checkpoint", id=manifest.id))
     (tmp_path / "plain" / MANIFEST).write_text('{"another": "program"}')
     assert base_of(tmp_path / "plain") == plain
+
+
+def test_more_files_are_part_of_the_folder(tmp_path: Path) -> None:
+    """Such as the tokenizer's: the manifest speaks of them, and a damaged one is seen."""
+    model = adapted(SHAPES["gpt2"])
+    saved = save_adapter(model, tmp_path / "adapter", extra=lambda folder: (folder / "tokenizer.json").write_text("{}"))
+    assert {"tokenizer.json", "README.md", "adapter_config.json", "adapter_model.safetensors"} == saved.files.keys()
+    load_adapter(random_model(SHAPES["gpt2"]), tmp_path / "adapter")
+    (tmp_path / "adapter" / "README.md").write_text("my own words")
+    load_adapter(random_model(SHAPES["gpt2"]), tmp_path / "adapter")
+    (tmp_path / "adapter" / "tokenizer.json").write_text("[]")
+    assert "tokenizer.json' is damaged" in refused(random_model(SHAPES["gpt2"]), tmp_path / "adapter").problem
+
+    def full(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        save_adapter(model, tmp_path / "another", extra=full)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
 def refused(model: GPT, folder: Path, base: Base | None = None) -> UserError:

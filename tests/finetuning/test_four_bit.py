@@ -12,11 +12,11 @@ from model_shapes import SHAPES, random_ids, random_model
 from torch import nn
 
 from folio.errors import ArtifactError, ConfigError, MissingExtra
+from folio.finetuning.config_lora import LoraConfig, Method
 from folio.finetuning.four_bit import FourBitLinear, quantize_base
 from folio.finetuning.lora import adapted_layers, add_lora, merge, merged, set_adapter
-from folio.finetuning.low_rank import LoraConfig
 from folio.finetuning.memory import four_bit_bytes, measured_memory, method_memory
-from folio.finetuning.trainable import Method, make_trainable, trainable_parameters, untie
+from folio.finetuning.trainable import make_trainable, trainable_parameters, untie
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
 from folio.training.config import OptimizerConfig

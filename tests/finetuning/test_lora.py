@@ -9,8 +9,8 @@ import torch
 from model_shapes import SHAPES, random_ids, random_model
 
 from folio.errors import ConfigError
+from folio.finetuning.config_lora import LoraConfig
 from folio.finetuning.lora import adapter_names, add_lora, merge, merged, set_adapter, unmerge
-from folio.finetuning.low_rank import LoraConfig
 from folio.finetuning.targets import chosen_parts, linear_parts
 from folio.model.gpt import GPT
 from folio.model.packed import pack
@@ -18,7 +18,7 @@ from folio.model.reordered import reordered, reordering_helps
 from folio.training.config import OptimizerConfig
 from folio.training.optimizers import Optimizers
 
-KINDS = ["gpt2", "llama-grouped", "qwen3-grouped-untied", "folio-mixed"]
+KINDS = ["gpt2", "llama-grouped", "qwen3-grouped-untied", "qwen3-wide-heads", "folio-mixed"]
 VARIANTS = {"lora": {}, "rslora": {"rslora": True}, "dora": {"dora": True}}
 
 

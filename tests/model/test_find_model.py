@@ -1,4 +1,4 @@
-"""A run, a checkpoint and a model folder all name a model."""
+"""A run, a checkpoint, a model folder and an adapter all name a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model_shapes import SHAPES, random_model
 
 from folio import artifacts
 from folio.errors import ArtifactError
-from folio.model.find import best_index, find_model
+from folio.model.find import best_index, find_model, is_adapter
 from folio.model.folder import save_model
 
 
@@ -38,6 +38,44 @@ def test_an_unvalidated_run_means_its_newest_checkpoint(tmp_path: Path) -> None:
     checkpoint(tmp_path, 900, None)
     newest = checkpoint(tmp_path, 1000, None)
     assert find_model(tmp_path) == newest
+
+
+def adapter(folder: Path) -> Path:
+    """The files that tell an adapter, as PEFT names them."""
+    folder.mkdir(parents=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_an_adapter_is_found_as_a_model_is(tmp_path: Path) -> None:
+    """Itself, in a checkpoint, and in the best checkpoint of a run; which of the two it is can be asked."""
+    alone = adapter(tmp_path / "alone")
+    assert find_model(alone) == alone
+    for step, loss in ((1, 2.0), (2, 1.0), (3, 1.5)):
+        folder = tmp_path / "run" / "checkpoints" / f"step-{step:08d}"
+        adapter(folder / "adapter")
+        artifacts.write_manifest(folder, "checkpoint", {"nats_per_token": loss})
+    best = tmp_path / "run" / "checkpoints" / "step-00000002"
+    assert find_model(tmp_path / "run") == find_model(best) == find_model(best / "adapter") == best / "adapter"
+    whole = checkpoint(tmp_path / "other", 1, 1.0)
+    asked = [is_adapter(folder) for folder in (best / "adapter", alone, whole, best)]
+    assert asked == [True, True, False, False]
+
+
+def test_a_folder_with_all_weights_is_a_model_whatever_else_lies_in_it(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, 1, 1.0)
+    (folder / "adapter_config.json").write_text("{}")
+    assert find_model(folder) == folder
+    assert not is_adapter(folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_half_an_adapter_is_still_one(name: str, tmp_path: Path) -> None:
+    """So that what opens it says what is missing."""
+    folder = adapter(tmp_path / "adapter")
+    (folder / name).unlink()
+    assert is_adapter(find_model(folder))
 
 
 def test_a_checkpoint_that_is_still_being_written_does_not_count(tmp_path: Path) -> None:

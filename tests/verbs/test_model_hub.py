@@ -78,10 +78,11 @@ def test_a_name_that_no_dataset_can_have_is_told_at_once(name: str) -> None:
     [
         *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"),
         *("vocab.json", "merges.txt", "config.json", "model-00001-of-00002.safetensors"),
-        *("model.safetensors", "model.safetensors.index.json"),
+        *("model.safetensors", "model.safetensors.index.json", "chat_template.jinja"),
+        *("adapter_config.json", "adapter_model.safetensors"),
     ],
 )
-def test_all_files_of_any_tokenizer_are_fetched(file: str) -> None:
+def test_all_files_of_any_model_are_fetched(file: str) -> None:
     assert any(fnmatch(file, pattern) for pattern in model_hub.FILES)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +20,18 @@ from folio import artifacts
 from folio.artifacts import MANIFEST, MODEL_PART, Manifest, Parent, new_folder, read_manifest, write_manifest
 from folio.checksums import record_of
 from folio.errors import ArtifactError
+from folio.finetuning.adapter_card import adapter_card
+from folio.finetuning.config_lora import LoraConfig
 from folio.finetuning.lora import DEFAULT, adapter_named, parameter_name, put_adapter
-from folio.finetuning.low_rank import LoraConfig
 from folio.finetuning.peft_config import covered_parts, lora_config, peft_config
 from folio.finetuning.targets import linear_parts, shortest_names
 from folio.model.config import GPTConfig
+from folio.model.find import ADAPTER_CONFIG as CONFIG
+from folio.model.find import ADAPTER_WEIGHTS as WEIGHTS
 from folio.model.gpt import GPT
 from folio.model.stored import read_json, stored_tensors, weight_files, write_tensors
 
 KIND = "adapter"
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 OWN_BASE = "Give the model that it was trained on."
 _PREFIX = "base_model.model."
 _SLOTS = {"A": "lora_A.weight", "B": "lora_B.weight", "m": "lora_magnitude_vector"}
@@ -60,14 +61,28 @@ def base_of(folder: Path, name: str | None = None) -> Base:
     return Base(weights, None if manifest is None else Parent(kind=manifest.kind, id=manifest.id), name)
 
 
-def save_adapter(model: GPT, path: Path, *, base: Base | None = None, name: str = DEFAULT) -> Manifest:
-    """Write the adapter ``name`` of ``model`` as a folder with a manifest, whole or not at all.
+def save_adapter(
+    model: GPT,
+    path: Path,
+    *,
+    base: Base | None = None,
+    name: str = DEFAULT,
+    card: str | None = None,
+    extra: Callable[[Path], object] | None = None,
+) -> Manifest:
+    """Write the adapter ``name`` of ``model`` as a folder with a manifest and a card, whole or not at all.
 
-    :class:`ArtifactError` if ``path`` holds something else, :class:`ConfigError` if the model has no such adapter.
+    ``card`` is text that follows what the card says of the adapter. ``extra`` is called with the folder, to write more
+    into it (the tokenizer's files), before the manifest, which then speaks of them too. :class:`ArtifactError` if
+    ``path`` holds something else, :class:`ConfigError` if the model has no such adapter.
     """
     adapter = adapter_named(model, name)
     with new_folder(path, replace=KIND) as folder:
         write_adapter(folder, model.config, adapter.config, adapter.parameters, base=base)
+        text = adapter_card(adapter.config, model.config, adapter.parameters, base.name if base else None, card)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        if extra is not None:
+            extra(folder)
         facts = {
             "lora": adapter.config.model_dump(mode="json"),
             "base": {"shape": model.config.model_dump(mode="json"), "weights_sha256": base.weights if base else None},
@@ -99,11 +114,6 @@ def write_adapter(
     (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether ``folder`` is one of an adapter, whoever wrote it."""
-    return (folder / CONFIG).is_file()
-
-
 def load_adapter(
     model: GPT,
     folder: Path,
@@ -118,15 +128,22 @@ def load_adapter(
     ``base`` is what :func:`base_of` says of the model's folder: the manifest of an adapter of ours is held against it.
     :class:`ArtifactError` for an adapter of another base, a damaged one, or one that does what Folio's do not.
     """
-    if not is_adapter(folder):
-        raise ArtifactError(f"'{folder}' is not an adapter: it has no {CONFIG}", "Check the path.")
     if verify:
-        artifacts.verify_part(folder, (CONFIG, WEIGHTS), whole=True)
+        verify_adapter(folder)
     if (folder / MANIFEST).is_file():
         _refuse_other_base(folder, read_manifest(folder, KIND).config.get("base") or {}, model.config, base)
     config, tensors = read_adapter(folder, model.config)
     put_adapter(model, name, config, tensors, trainable=trainable)
     return config
+
+
+def verify_adapter(folder: Path) -> None:
+    """:class:`ArtifactError` if ``folder`` holds no adapter, or a file in it is not what its manifest says."""
+    if not folder.is_dir():
+        raise ArtifactError(f"'{folder}' does not exist or is no folder", "Check the path.")
+    artifacts.verify_part(folder, (CONFIG, WEIGHTS), whole=True)
+    if not (folder / CONFIG).is_file():
+        raise ArtifactError(f"'{folder}' is not an adapter: it has no {CONFIG}", "Check the path.")
 
 
 def read_adapter(folder: Path, shape: GPTConfig) -> tuple[LoraConfig, dict[str, Tensor]]:
@@ -169,7 +186,8 @@ def _refuse_other_base(folder: Path, recorded: Mapping[str, Any], shape: GPTConf
         raise ArtifactError(f"'{folder}' was made for a model of another shape: {'; '.join(differ[:3])}", OWN_BASE)
     weights = recorded.get("weights_sha256")
     if base is not None and weights is not None and weights != base.weights:
+        given = f"those of '{base.name}'" if base.name else "this model's"
         raise ArtifactError(
-            f"'{folder}' was made for other weights (sha256 {weights[:12]}) than this model's ({base.weights[:12]})",
-            f"{OWN_BASE} To use it on this one all the same, remove '{folder / MANIFEST}'.",
+            f"'{folder}' was made for other weights (sha256 {weights[:12]}) than {given} ({base.weights[:12]})",
+            f"{OWN_BASE} To use it on this one all the same, take a copy of it without its {MANIFEST}.",
         )

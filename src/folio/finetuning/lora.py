@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from folio.errors import ArtifactError, ConfigError, nearest
-from folio.finetuning.low_rank import AdaptedLinear, LayerAdapter, LoraConfig, row_lengths
+from folio.finetuning.config_lora import LoraConfig
+from folio.finetuning.low_rank import AdaptedLinear, LayerAdapter, row_lengths
 from folio.finetuning.targets import Part, chosen_parts, linear_parts
 from folio.model.build import skeleton
 from folio.model.config import GPTConfig

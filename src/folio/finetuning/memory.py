@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from folio.finetuning.config_lora import LoraConfig, Method
 from folio.finetuning.four_bit import RUN, FourBitLinear
 from folio.finetuning.lora import adapted_layers, adapter_parameters
-from folio.finetuning.low_rank import LoraConfig
 from folio.finetuning.targets import chosen_parts, linear_parts
-from folio.finetuning.trainable import Method, trainable_parameters
+from folio.finetuning.trainable import trainable_parameters
 from folio.model.build import skeleton
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT

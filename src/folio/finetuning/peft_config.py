@@ -12,8 +12,8 @@ from typing import Any
 
 from folio.config import validated
 from folio.errors import ArtifactError
-from folio.finetuning.low_rank import LoraConfig
-from folio.finetuning.targets import ALL, Part
+from folio.finetuning.config_lora import ALL, LoraConfig
+from folio.finetuning.targets import Part
 
 _READ = {
     *("peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "init_lora_weights"),

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from folio.errors import ConfigError, nearest
+from folio.finetuning.config_lora import ALL
 from folio.model.build import skeleton
 from folio.model.config import GPTConfig
 from folio.model.families import family_of, pieces
-
-ALL = "all-linear"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, cast
 
 from torch import nn
 
+from folio.finetuning.config_lora import LoraConfig, Method
 from folio.finetuning.four_bit import quantize_base
 from folio.finetuning.lora import add_lora
-from folio.finetuning.low_rank import LoraConfig
+from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
-
-Method = Literal["full", "lora", "qlora", "head"]
 
 
 def make_trainable(model: GPT, method: Method, lora: LoraConfig | None = None) -> dict[str, nn.Parameter]:
@@ -34,6 +33,13 @@ def make_trainable(model: GPT, method: Method, lora: LoraConfig | None = None) -
                 quantize_base(model)
             add_lora(model, lora or LoraConfig())
     return trainable_parameters(model)
+
+
+def set_dropout(model: GPT, dropout: float) -> None:
+    """Let the model's own layers drop that share of what they write while training; in place."""
+    for module in model.modules():
+        if isinstance(config := getattr(module, "config", None), GPTConfig):
+            cast(Any, module).config = config.model_copy(update={"dropout": dropout})
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

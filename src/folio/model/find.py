@@ -1,4 +1,4 @@
-"""From what a person names - a run, a checkpoint, a model folder - to the model folder meant."""
+"""From what a person names - a run, a checkpoint, a model folder, an adapter - to the folder meant."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from folio.artifacts import CHECKPOINT, MANIFEST, MODEL_PART, read_manifest
+from folio.artifacts import ADAPTER_PART, CHECKPOINT, MANIFEST, MODEL_PART, read_manifest
 from folio.errors import ArtifactError
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The two files of an adapter folder, as PEFT names them."""
 JUDGED_KEY = "judged"
 """Key of a checkpoint's manifest config: the number that decides which is best, lower is better; null if unknown."""
 LOSS_KEY = "nats_per_token"
@@ -17,24 +19,41 @@ LOSS_KEY = "nats_per_token"
 
 
 def find_model(path: str | Path) -> Path:
-    """The model folder that ``path`` means.
+    """The folder of the model that ``path`` means: a model folder or, where :func:`is_adapter`, an adapter's.
 
-    A model folder is itself; a checkpoint, its ``model/``; a run, the kept checkpoint that was judged best, or
-    the newest one if none was validated. :class:`ArtifactError` if it is none of these, or a run in which a damaged
-    manifest hides which checkpoint is the best.
+    A model folder and an adapter folder are themselves; a checkpoint, its ``model/`` or ``adapter/``; a run, the kept
+    checkpoint that was judged best, or the newest one if none was validated. :class:`ArtifactError` if it is none of
+    these, or a run in which a damaged manifest hides which checkpoint is the best.
     """
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise ArtifactError(f"'{path}' {what}", "Give a run, a checkpoint or a model folder.")
-    part = folder / MODEL_PART
-    if (part / "config.json").is_file() or (part.is_dir() and (folder / MANIFEST).is_file()):
+        raise ArtifactError(f"'{path}' {what}", "Give a run, a checkpoint, a model folder or an adapter.")
+    if (part := _part(folder)) is not None:
         return part
     if (folder / "checkpoints").is_dir():
-        return _best(folder) / MODEL_PART
-    if (folder / "config.json").is_file():
+        best = _best(folder)
+        return _part(best) or best / MODEL_PART
+    if is_adapter(folder) or (folder / "config.json").is_file():
         return folder
-    raise ArtifactError(f"'{path}' is neither a run, nor a checkpoint, nor a model folder", "Check the path.")
+    raise ArtifactError(
+        f"'{path}' is neither a run, nor a checkpoint, nor a model or adapter folder", "Check the path."
+    )
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether ``folder`` holds an adapter, whoever wrote it; one that holds all weights too is taken for a model."""
+    whole = any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    return not whole and any((folder / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
+
+
+def _part(checkpoint: Path) -> Path | None:
+    """What a checkpoint holds for use; None if the folder is no checkpoint."""
+    for name, file in ((MODEL_PART, "config.json"), (ADAPTER_PART, ADAPTER_CONFIG)):
+        part = checkpoint / name
+        if (part / file).is_file() or (part.is_dir() and (checkpoint / MANIFEST).is_file()):
+            return part
+    return None
 
 
 def best_index(losses: Sequence[float | None]) -> int | None:
@@ -47,7 +66,7 @@ def best_index(losses: Sequence[float | None]) -> int | None:
 
 
 def other_checkpoints(run: str | Path, chosen: Path) -> str:
-    """What to do where the model folder ``chosen`` in ``run`` is damaged; empty if ``run`` is no run."""
+    """What to do where the model or adapter ``chosen`` in ``run`` is damaged; empty if ``run`` is no run."""
     folders = sorted((Path(run) / "checkpoints").glob("step-*"))
     if not folders:
         return ""

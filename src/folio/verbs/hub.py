@@ -10,16 +10,21 @@ from folio.errors import ArtifactError, Unreachable, UserError, require
 from folio.model.find import find_model
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-FILES = [
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+TOKENIZER_FILES = [
     *("tokenizer*.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+    "chat_template.jinja",
+]
+FILES = [
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
+    *TOKENIZER_FILES,
 ]
 TIMEOUT_S = 5.0
 
 
 def model_folder(given: str | Path) -> Path:
-    """The model folder that ``given`` means: a run, a checkpoint, a model folder, or a hub id such as ``org/name``.
+    """The folder that ``given`` means: of a run, a checkpoint, a model, an adapter, or a hub id such as ``org/name``.
 
+    Of an adapter it is the adapter's own: see :func:`folio.verbs.adapted.place_of` for the base that belongs to it.
     What exists here wins; ``org/name`` is taken for a path where a folder ``org`` exists. A hub model is fetched once
     and kept in the hub's own cache. :class:`ArtifactError` if there is no such model, :class:`Unreachable` without
     network, :class:`MissingExtra` without the package huggingface_hub.

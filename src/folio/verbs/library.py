@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,14 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from folio.artifacts import new_folder, write_manifest
+from folio.artifacts import ADAPTER_PART, MODEL_PART, new_folder, write_manifest
 from folio.config import build, config_error, validated
 from folio.errors import ArtifactError, ConfigError, nearest
+from folio.finetuning.adapters import verify_adapter
+from folio.finetuning.lora import DEFAULT
 from folio.generation.config import GenerationConfig
 from folio.generation.engine import Generation, device_of, prompt_ids
 from folio.model.config import GPTConfig
-from folio.model.find import other_checkpoints
-from folio.model.folder import load_model, save_model
+from folio.model.find import is_adapter, other_checkpoints
+from folio.model.folder import save_model
 from folio.model.gpt import GPT
 from folio.model.packed import PackedGPT, pack, packing_helps
 from folio.model.quantized import quantize_int8
@@ -31,6 +34,7 @@ from folio.shards import Shards
 from folio.shards import open_shards as _open_shards
 from folio.tokenizer import Tokenizer
 from folio.tokenizer import load_tokenizer as _load_tokenizer
+from folio.verbs.adapted import Adapters, Place, adapter_folder, moved, open_plain, place_of
 from folio.verbs.hub import model_folder
 from folio.verbs.recipe import Recipe, load_recipe
 
@@ -38,36 +42,66 @@ Dtype = Literal["fp32", "bf16", "fp16", "int8"]
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 
 
-def load(path: str | Path, dtype: Dtype | torch.dtype | None = None, device: str | torch.device | None = None) -> Model:
-    """Open a run (its best checkpoint), a checkpoint, a Hugging Face-style folder, or a hub id.
+def load(
+    path: str | Path,
+    dtype: Dtype | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    base: str | Path | None = None,
+) -> Model:
+    """Open a run (its best checkpoint), a checkpoint, a Hugging Face-style folder, an adapter, or a hub id.
 
     ``dtype`` of the weights: "fp32" (the default), "bf16", "fp16", or "int8" (CPU only: for writing and scoring, not
     for saving). ``device``: "cpu", "cuda", "mps"; by default a GPU if there is one.
+
+    An adapter, Folio's or PEFT's, is merged into its base, which is looked for where the adapter says unless ``base``
+    names it: :class:`ArtifactError` if it is not there or is another than the adapter was made for.
 
     Every file that a manifest speaks of is compared with it first: :class:`ArtifactError` names a damaged one, and in a
     run the other checkpoints; no other is taken in its stead.
     """
     name = dtype_name(dtype)
-    place = choose_device(str(device or "auto"))
+    device = choose_device(str(device or "auto"))
     folder = model_folder(path)
+    with _or_others(path, folder):
+        if is_adapter(folder):
+            verify_adapter(folder)
+    place = place_of(folder, base)
+    with _or_others(path, place.home):
+        gpt = open_plain(place, device=device, dtype=TORCH_DTYPES[name])
+    return Model(quantize_int8(gpt) if name == "int8" else gpt, place)
+
+
+@contextmanager
+def _or_others(path: str | Path, folder: Path) -> Iterator[None]:
+    """Of a ``folder`` that is damaged in the run ``path``, the error names the run's other checkpoints."""
     try:
-        gpt = load_model(folder, device=place, dtype=TORCH_DTYPES[name])
+        yield
     except ArtifactError as error:
-        raise ArtifactError(error.problem, other_checkpoints(path, folder) or error.remedy) from None
-    return Model(quantize_int8(gpt) if name == "int8" else gpt, folder)
+        remedy = other_checkpoints(path, folder) if Path(path) in folder.parents else ""
+        raise ArtifactError(error.problem, remedy or error.remedy) from None
 
 
 class Model:
     """A language model with its tokenizer.
 
-    ``model(ids)`` gives logits, :meth:`generate` text, :meth:`score` log-probabilities. ``gpt`` is the module itself.
+    ``model(ids)`` gives logits, :meth:`generate` text, :meth:`score` log-probabilities. ``gpt`` is the module itself,
+    ``adapter`` the name of the adapter that is merged into it, if one is.
     """
 
-    def __init__(self, gpt: GPT, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, gpt: GPT, place: Place | Path, tokenizer: Tokenizer | None = None) -> None:
         self.gpt = gpt
-        self.folder = folder
-        if tokenizer is not None:
-            self.tokenizer = tokenizer
+        self.place = place if isinstance(place, Place) else Place(place)
+        self.adapter: str | None = None
+        self._adapters = Adapters(self.place.home)
+        self._given_tokenizer = tokenizer
+        if self.place.adapter is not None:
+            self._adapters.expect(self.place.adapter, DEFAULT)
+            self.adapter = DEFAULT
+
+    @property
+    def folder(self) -> Path:
+        """Where it was opened from: a model folder, or that of the adapter in use."""
+        return self.place.folder
 
     @property
     def config(self) -> GPTConfig:
@@ -76,12 +110,45 @@ class Model:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer in the model's folder; :class:`ArtifactError` if there is none that Folio reads."""
-        return _load_tokenizer(self.folder)
+        """The tokenizer in the adapter's folder or the model's; :class:`ArtifactError` if Folio reads none there."""
+        return self._given_tokenizer or _load_tokenizer(self.place.tokenizer)
 
     @cached_property
     def _writer(self) -> GPT:
         return pack(self.gpt) if packing_helps(self.gpt) else self.gpt
+
+    @cached_property
+    def _kind(self) -> tuple[torch.device, torch.dtype, bool]:
+        """Device and dtype of the weights, and whether they are int8: what every adapter's model is made to be."""
+        weight = next(iter(self.gpt.norm.parameters()))
+        return weight.device, weight.dtype, isinstance(self.gpt, PackedGPT)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names that :meth:`set_adapter` knows."""
+        return tuple(self._adapters.folders)
+
+    def add_adapter(self, path: str | Path, name: str) -> None:
+        """Make the adapter at ``path`` known under ``name``: a folder of Folio's or PEFT's, a checkpoint or a run.
+
+        The model stays as it is until :meth:`set_adapter`. :class:`ArtifactError` for one that was made for another
+        base, :class:`ConfigError` for a name that is taken.
+        """
+        self._adapters.add(adapter_folder(path), name)
+
+    def set_adapter(self, name: str | None) -> None:
+        """Become the base with the adapter ``name``, or with None the base alone: bit for bit what :func:`load` gives.
+
+        ``gpt`` is then another module, in the same dtype and place. The base stays in memory in fp32, on the CPU, so
+        that the next one needs no reading. :class:`ConfigError` for a name that no adapter has.
+        """
+        device, dtype, int8 = self._kind
+        plain = self._adapters.plain(name)
+        self.gpt = quantize_int8(plain) if int8 else moved(plain, device, dtype)
+        self.adapter = name
+        self.place = Place(self.place.home, None if name is None else self._adapters.folders[name])
+        for made in ("tokenizer", "_writer"):
+            self.__dict__.pop(made, None)
 
     @torch.no_grad()
     def __call__(self, ids: Tensor | np.ndarray | Sequence[Sequence[int]]) -> Tensor:
@@ -164,6 +231,7 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
     """
     from folio.ranks import joined
     from folio.verbs.action import Terminal
+    from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.run import start
     from folio.verbs.train import fresh_folder, recipe_name
 
@@ -174,20 +242,23 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
         name = "custom"
     with joined(recipe.train.device, timeout_s=recipe.train.rank_timeout_s) as ranks:
         run = ranks.share(Path(out) if out is not None else fresh_folder(Path("runs") / recipe_name(name)))
-        start(recipe, run, name, Terminal(quiet=True), ranks=ranks)
+        terminal = Terminal(quiet=True)
+        start(PretrainingJob(recipe, name, terminal), run, terminal, ranks)
     return run
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer in a tokenizer folder, a model folder, a checkpoint or a run, compared with its manifest."""
+    """The tokenizer in a tokenizer folder, a model folder, an adapter, a checkpoint or a run; see its manifest."""
     folder = Path(path)
     if not (folder / "tokenizer.json").is_file() and (_holds_a_model(folder) or not folder.exists()):
         folder = model_folder(path)
+        if is_adapter(folder) and not (folder / "tokenizer.json").is_file():
+            folder = place_of(folder).tokenizer
     return _load_tokenizer(folder)
 
 
 def _holds_a_model(folder: Path) -> bool:
-    return (folder / "model").is_dir() or (folder / "checkpoints").is_dir()
+    return is_adapter(folder) or any((folder / part).is_dir() for part in (MODEL_PART, ADAPTER_PART, "checkpoints"))
 
 
 def open_shards(path: str | Path, tokenizer: Tokenizer | None = None, *, verify: bool = True) -> Shards:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from folio.errors import ArtifactError, DataError
 from folio.evaluation.oracle.judge import Continuation
 from folio.evaluation.oracle.prompts import Prompt, sample_seed
+from folio.finetuning.adapters import read_adapter
 from folio.generation.answer import Row
 from folio.generation.config import GenerationConfig
 from folio.generation.engine import Generation
@@ -19,6 +20,7 @@ from folio.model.gpt import GPT
 from folio.model.stored import weight_files
 from folio.tokenizer import Tokenizer, load_tokenizer
 from folio.tokenizer.words import WordTokenizer
+from folio.verbs.adapted import place_of
 from folio.verbs.hub import model_folder
 
 if TYPE_CHECKING:
@@ -65,9 +67,15 @@ def open_writer(name: str) -> Writer:
 
 
 def tokenizer_and_shape(folder: Path) -> tuple[Tokenizer, GPTConfig]:
-    """What is known of the model in ``folder`` without its weights; they must be there, and the two must agree."""
-    config, tokenizer = read_config(folder), load_tokenizer(folder)
-    weight_files(folder)
+    """What is known of the model in ``folder`` without its weights; they must be there, and the two must agree.
+
+    It may be that of an adapter, whose base must be there too.
+    """
+    place = place_of(folder)
+    config, tokenizer = read_config(place.home), load_tokenizer(place.tokenizer)
+    weight_files(place.home)
+    if place.adapter is not None:
+        read_adapter(place.adapter, config)
     if tokenizer.vocab_size > config.vocab_size:
         raise ArtifactError(
             f"the tokenizer in '{folder}' has {tokenizer.vocab_size:,} ids, the model {config.vocab_size:,}",

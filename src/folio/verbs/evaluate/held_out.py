@@ -12,7 +12,7 @@ from folio.corpus import Corpus, CorpusConfig, open_corpus
 from folio.corpus.splitting import TailSplit
 from folio.errors import ConfigError, UserError
 from folio.evaluation.oracle.prompts import Passage, last_lines, passages
-from folio.verbs.evaluate.text import run_of
+from folio.verbs.evaluate.text import recipe_of, run_of
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,7 @@ def held_out(models: Sequence[str], corpus: str | None, text: str | None, tail: 
 
 
 def _corpus_of_run(model: Path) -> CorpusConfig | None:
-    """The corpus of the run that ``model`` is, or lies in; None where there is no run, or it was given shards."""
-    from folio.verbs.recipe import Recipe
-    from folio.verbs.train import saved_recipe
-
+    """The corpus of the run that ``model`` is, or lies in; None if it has none, or was given shards or examples."""
     run = run_of(model)
-    if run is None:
-        return None
-    recipe = build(Recipe, saved_recipe(run), source=f"'{run / 'config.json'}'")
-    return None if recipe.shards.path is not None else recipe.corpus
+    recipe = None if run is None else recipe_of(run)
+    return None if recipe is None or recipe.shards.path is not None else recipe.corpus

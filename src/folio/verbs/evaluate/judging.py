@@ -15,8 +15,10 @@ from folio.errors import ArtifactError, DataError
 from folio.evaluation.oracle.foreign import ForeignModel
 from folio.evaluation.oracle.judge import Continuation, FolioJudge, Judge, Judgement, judged
 from folio.evaluation.oracle.prompts import Drawn
+from folio.model.find import ADAPTER_CONFIG
 from folio.runtime import Runtime
 from folio.verbs.action import Terminal
+from folio.verbs.adapted import place_of
 from folio.verbs.evaluate.continuing import tokenizer_and_shape
 from folio.verbs.library import TORCH_DTYPES, load
 
@@ -39,11 +41,17 @@ def open_judge(folder: Path, runtime: Runtime, dtype: Literal["fp32", "bf16", "f
 
 
 def model_fingerprint(folder: Path) -> str:
-    """The sha256 of what decides how the model in ``folder`` reads: weights, shape and tokenizer, whatever its name."""
-    names = ["config.json", *sorted(path.name for path in folder.glob("*.safetensors"))]
+    """The sha256 of what decides how the model in ``folder`` reads: weights, shape and tokenizer, whatever its name.
+
+    An adapter reads as its base does with it.
+    """
+    place = place_of(folder)
+    names = ["config.json", ADAPTER_CONFIG, *sorted(path.name for path in folder.glob("*.safetensors"))]
     whole = (folder / "tokenizer.json").is_file()
     names += ["tokenizer.json"] if whole else ["tokenizer.model", "vocab.json", "merges.txt"]
     files = [(name, sha256_of(folder / name)) for name in names if (folder / name).is_file()]
+    if place.adapter is not None:
+        files.append(("base", model_fingerprint(place.home)))
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 

@@ -53,6 +53,7 @@ def planned(models: Sequence[str], folders: Sequence[Path], options: EvaluateOpt
     from folio.evaluation.results import KIND
     from folio.model.find import other_checkpoints
     from folio.runtime import make_runtime
+    from folio.verbs.adapted import place_of
     from folio.verbs.evaluate.continuing import tokenizer_and_shape
     from folio.verbs.evaluate.harness import harness_tasks
     from folio.verbs.evaluate.text import shared_corpus
@@ -66,10 +67,12 @@ def planned(models: Sequence[str], folders: Sequence[Path], options: EvaluateOpt
     subjects = tuple(Subject(given, model_folder(given), to) for given, to in zip(models, folders, strict=True))
     shared_corpus(options)
     for subject in subjects:
+        place_of(subject.folder)  # a base that is missing is told of as that
         try:
             tokenizer, config = tokenizer_and_shape(subject.folder)
         except ArtifactError as error:
-            others = other_checkpoints(subject.given, subject.folder)
+            own = str(subject.folder) in error.problem
+            others = other_checkpoints(subject.given, subject.folder) if own else ""
             raise ArtifactError(error.problem, others or error.remedy) from None
         if _has_loss(options):
             _check_text(subject.given, tokenizer, config, options)

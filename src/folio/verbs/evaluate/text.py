@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from folio.tokenizer import Tokenizer
     from folio.verbs.evaluate import EvaluateOptions
     from folio.verbs.library import Model
+    from folio.verbs.recipe import Recipe
 
 
 def score_text(given: str, model: Model, options: EvaluateOptions, runtime: Runtime, terminal: Terminal) -> Measurement:
@@ -57,7 +58,8 @@ def _material(given: str, model: Model, options: EvaluateOptions) -> tuple[Itera
         facts = {"source": corpus.name + (f" ({split})" if split else ""), "sha256": corpus.fingerprint, "split": split}
         return passages_of(corpus.documents(split), model.tokenizer), facts, False
     shards = shards_for(given, model.tokenizer, options)
-    name = "its own text" if options.shards is None else str(options.shards)
+    named = options.shards
+    name = "its own text" if named is None else named.name if named.is_absolute() else str(named)
     return *_split(shards, options.split, model, name), True
 
 
@@ -100,16 +102,15 @@ def _split(shards: Shards, split: str, model: Model, name: str) -> tuple[Iterato
 
 def _own_shards(given: str, tokenizer: Tokenizer, *, verify: bool) -> Shards:
     from folio.verbs.prepare import prepare
-    from folio.verbs.recipe import Recipe
-    from folio.verbs.train import saved_recipe
 
     run = run_of(Path(given))
-    if run is None:
+    recipe = None if run is None else recipe_of(run)
+    if recipe is None:
+        what = "is not in a run" if run is None else "was fine-tuned on examples"
         raise UserError(
-            f"'{given}' is not in a run, so there is no held-out text that goes with it",
+            f"'{given}' {what}, so there is no held-out text that goes with it",
             "Say what to score: --text FILE, --corpus NAME or --shards FOLDER.",
         )
-    recipe = build(Recipe, saved_recipe(run), source=f"'{run / 'config.json'}'")
     prepared = prepare(recipe, Terminal(quiet=True), verify=verify)
     if prepared.tokenizer.fingerprint != tokenizer.fingerprint:
         raise ArtifactError(
@@ -117,6 +118,17 @@ def _own_shards(given: str, tokenizer: Tokenizer, *, verify: bool) -> Shards:
             "Say what to score: --text or --corpus.",
         )
     return prepared.shards
+
+
+def recipe_of(run: Path) -> Recipe | None:
+    """The recipe that ``run`` was trained by from text; None for one that fine-tuned another model on examples."""
+    from folio.checksums import read_sealed_json
+    from folio.verbs.recipe import Recipe
+    from folio.verbs.train import saved_recipe
+
+    if "base" in read_sealed_json(run / "config.json"):
+        return None
+    return build(Recipe, saved_recipe(run), source=f"'{run / 'config.json'}'")
 
 
 def run_of(model: Path) -> Path | None:
@@ -154,12 +166,13 @@ def distinct_short_names(models: Sequence[str]) -> list[str]:
 
 def training_of(given: str) -> dict[str, Any] | None:
     """The recipe of the run that a model is or lies in, and which checkpoint of it; None for a model without a run."""
-    from folio.verbs.train import saved_recipe
+    from folio.verbs import finetune, train
 
     run = run_of(Path(given))
     if run is None:
         return None
-    return {"recipe": saved_recipe(run), "checkpoint": Path(given).resolve().relative_to(run).as_posix()}
+    recipe = finetune.saved_recipe(run) if recipe_of(run) is None else train.saved_recipe(run)
+    return {"recipe": recipe, "checkpoint": Path(given).resolve().relative_to(run).as_posix()}
 
 
 def source_of(folder: Path) -> tuple[Parent, ...]:
