@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -72,7 +73,8 @@ def test_every_example_comes_whole_and_once_an_epoch(
 ) -> None:
     examples = examples_of(lengths)
     batches = SftBatches(examples, max(lengths) + more, 1, seed, packing)
-    steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
+    per_epoch = int(batches.steps_an_epoch)
+    steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
     shown = Counter(target for step in steps for target in contents(batches.batch(step)))
     assert shown == wanted(examples)
     assert sum(batches.batch(step).tokens for step in steps) == batches.tokens == sum(lengths)
@@ -130,7 +132,7 @@ def test_batches_run_on_into_the_next_epoch() -> None:
     endless = np.concatenate([one_by_one.row_numbers(step) for step in range(30)])
     by_three = SftBatches(examples, 5, 3, seed=4)
     assert np.array_equal(np.concatenate([by_three.row_numbers(step) for step in range(10)]), endless)
-    assert (by_three.rows_per_epoch, by_three.steps_per_epoch, by_three.epochs(7)) == (7, 3, 3.0)
+    assert (by_three.rows_per_epoch, by_three.steps_an_epoch, by_three.epochs(7)) == (7, Fraction(7, 3), 3.0)
 
 
 @pytest.mark.parametrize("packing", [True, False])

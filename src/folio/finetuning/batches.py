@@ -9,15 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from folio.errors import ConfigError, DataError
 from folio.finetuning.examples import Example
+from folio.finetuning.order import Int64s, ShuffledEpochs
 from folio.finetuning.packing import best_fit_decreasing, padding_share
 from folio.model.loss import IGNORE
-from folio.shards.permutation import Permutation
-
-Int64s = NDArray[np.int64]
 
 PADDING = 0
 """The id that stands where a row holds no example; its target is IGNORE."""
@@ -65,6 +62,7 @@ class _Rows:
         lengths = [example.length for example in examples]
         alone = [(index,) for index in range(len(examples))]
         self.members = best_fit_decreasing(lengths, block_size) if packing else alone
+        self.tokens = [sum(lengths[index] for index in row) for row in self.members]
         self.padding_share = padding_share(lengths, len(self.members), block_size)
 
     def read(self, rows: Sequence[int]) -> PackedRows:
@@ -83,12 +81,12 @@ class _Rows:
         return PackedRows(ids, targets, tuple(lengths))
 
 
-class SftBatches:
+class SftBatches(ShuffledEpochs):
     """Every batch of a fine-tuning run, as a pure function of (examples, seed, step).
 
-    The rows are the same in every epoch; their order is a permutation of its own. A batch that reaches past the end of
-    an epoch takes the rest from the next. Nothing is remembered between calls: any step can be asked for, by any rank,
-    in any order. ``sequences`` is the number of rows of the whole batch of a step, over all ranks and micro-batches.
+    The rows are the same in every epoch; their order is a permutation of its own. Nothing is remembered between calls:
+    any step can be asked for, by any rank, in any order. ``sequences`` is the number of rows of the whole batch of a
+    step, over all ranks and micro-batches.
 
     :class:`DataError` without examples, or with one longer than ``block_size`` (``examples.fitted`` makes it fit).
     """
@@ -96,18 +94,10 @@ class SftBatches:
     def __init__(
         self, examples: Sequence[Example], block_size: int, sequences: int, seed: int, packing: bool = True
     ) -> None:
-        if sequences < 1:
-            raise ConfigError(f"sequences is {sequences}", "Give at least 1.")
         self._rows = _Rows(examples, block_size, packing)
+        super().__init__(self._rows.tokens, sequences, seed)
         self.examples = examples
         self.block_size = block_size
-        self.sequences = sequences
-        self.seed = seed
-        self.rows_per_epoch = len(self._rows.members)
-        self.steps_per_epoch = -(-self.rows_per_epoch // sequences)
-        """Steps after which every example has come at least once."""
-        self.tokens = sum(example.length for example in examples)
-        """Places that examples take, in an epoch."""
         self.learned_tokens = sum(example.learned_tokens for example in examples)
         """Targets of an epoch."""
         self.padding_share = self._rows.padding_share
@@ -119,21 +109,6 @@ class SftBatches:
         ``rows`` selects from ``0 .. sequences - 1`` as it would from an array; row *r* is the same for any choice.
         """
         return self._rows.read(self.row_numbers(step)[rows].tolist())
-
-    def row_numbers(self, step: int) -> Int64s:
-        """Which of the epoch's rows stand in the batch of ``step``, int64 (sequences,)."""
-        assert step >= 0
-        number = step * self.sequences + np.arange(self.sequences, dtype=np.int64)
-        epoch, position = np.divmod(number, self.rows_per_epoch)
-        rows = np.empty_like(number)
-        for one in np.unique(epoch):
-            of_one = epoch == one
-            rows[of_one] = Permutation(self.rows_per_epoch, "fine-tuning", self.seed, int(one))(position[of_one])
-        return rows
-
-    def epochs(self, steps: int) -> float:
-        """How many times ``steps`` steps show each example, on average."""
-        return steps * self.sequences / self.rows_per_epoch
 
 
 def evaluation_rows(

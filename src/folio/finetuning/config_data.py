@@ -7,8 +7,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from folio.config import Table
+from folio.errors import ConfigError
 
-Format = Literal["text", "completion", "chat", "alpaca"]
+Format = Literal["text", "completion", "chat", "alpaca", "preference"]
 Learn = Literal["answers", "last", "everything"]
 TooLong = Literal["truncate", "drop"]
 UnknownCharacters = Literal["refuse", "drop"]
@@ -23,9 +24,10 @@ class DataConfig(Table):
     """Examples for validation from a place of their own; validation_fraction is then set aside."""
     test: str | None = None
     """Examples for the test from a place of their own; test_fraction is then set aside."""
-    format: Literal["auto", "delimited", "text", "completion", "chat", "alpaca"] = "auto"
-    """Blocks between delimiters in a .txt, or records with text, with prompt and completion, with messages (chat), or
-    with instruction, input and output (alpaca). Auto: as the first record is."""
+    format: Literal["auto", "delimited", "text", "completion", "chat", "alpaca", "preference"] = "auto"
+    """Blocks between delimiters in a .txt, or records with text, with prompt and completion, with messages (chat), with
+    instruction, input and output (alpaca), or with prompt, chosen and rejected (preference). Auto: as the first record
+    is."""
     opening: str | None = Field(default=None, min_length=1)
     """What each block of a .txt begins with, such as <LOC>; none means the mark in angle brackets that the file begins
     with."""
@@ -50,8 +52,13 @@ class DataConfig(Table):
     """Part of the documents held out for the test, by the same hash."""
     split_seed: int = 0
     """Another seed holds out other documents."""
+    block_size: int | None = Field(default=None, ge=2)
+    """Places in a row, and so the longest example. Empty: the model's context; of a context beyond 1,024 what the
+    longest example needs, but at least 1,024."""
     packing: bool = True
     """Put several whole examples into a row of the context's length, none seeing the others; off: one example a row."""
+    attend_across: bool = False
+    """Let an example see those before it in its row, as if all were one text: simpler products, other results."""
 
     @model_validator(mode="after")
     def _fractions_leave_something(self) -> Self:
@@ -69,3 +76,20 @@ class DataConfig(Table):
         if self.opening is not None and self.format not in ("auto", "delimited"):
             raise ValueError(f"opening belongs to format 'delimited', not '{self.format}'")
         return self
+
+
+LONG_CONTEXT = 1024
+
+
+def row_length(asked: int | None, context: int, longest: int) -> int:
+    """Places in a row for a model of this ``context``, by the rule of ``DataConfig.block_size``.
+
+    ``longest`` is the length of the longest example. :class:`ConfigError` if more is ``asked`` than the context holds.
+    """
+    if asked is None:
+        return min(context, max(LONG_CONTEXT, longest))
+    if asked > context:
+        raise ConfigError(
+            f"data.block_size is {asked:,}, and the model's context holds {context:,}", "Give that or less."
+        )
+    return asked

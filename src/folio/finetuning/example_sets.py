@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from folio.errors import DataError
-from folio.finetuning.config_data import DataConfig
+from folio.finetuning.config_data import DataConfig, row_length
 from folio.finetuning.examples import Encoder, Example, fitted
 from folio.finetuning.formats import Record
 from folio.finetuning.splits import SIDES, Side, split_records
@@ -30,8 +30,8 @@ class ExampleSets:
     statistics: DataStatistics
 
 
-def example_sets(config: DataConfig, tokenizer: Tokenizer, block_size: int) -> ExampleSets:
-    """Everything that ``config`` names, for a context of ``block_size``.
+def example_sets(config: DataConfig, tokenizer: Tokenizer, context: int) -> ExampleSets:
+    """Everything that ``config`` names, for a model that sees ``context`` ids at once.
 
     :class:`DataError`, with file and line, for what cannot be read, and for a side that is asked for and of which
     nothing is left; :class:`ConfigError` for an unknown template.
@@ -39,6 +39,11 @@ def example_sets(config: DataConfig, tokenizer: Tokenizer, block_size: int) -> E
     splits = split_records(config)
     kind = splits.records["train"][0].format
     template = None
+    if kind == "preference":
+        raise DataError(
+            f"'{config.path}' holds preferences, of which neither answer is to be learned as it is",
+            "Tune by preference, or name the format that is meant.",
+        )
     if kind in ("chat", "alpaca"):
         template = load_template(config.template, tokenizer, otherwise="alpaca" if kind == "alpaca" else "plain")
     elif config.template is not None:
@@ -46,11 +51,13 @@ def example_sets(config: DataConfig, tokenizer: Tokenizer, block_size: int) -> E
             f"template '{config.template}' is given, but {kind} records are not conversations", "Leave template out."
         )
     encoder = Encoder(tokenizer, template, config.learn, config.unknown_characters)
+    encoded_sides = {side: [encoder.encode(record) for record in splits.records[side]] for side in SIDES}
+    lengths = [one.example.length for side in encoded_sides.values() for one in side if one.example is not None]
+    block_size = row_length(config.block_size, context, max(lengths, default=0))
     examples: dict[Side, tuple[Example, ...]] = {}
     counted = []
     for side in SIDES:
-        records = splits.records[side]
-        encoded = [encoder.encode(record) for record in records]
+        records, encoded = splits.records[side], encoded_sides[side]
         whole = [one.example for one in encoded if one.example is not None]
         fitting = [fitted(example, block_size, config.too_long) for example in whole]
         examples[side] = tuple(example for example in fitting if example is not None)

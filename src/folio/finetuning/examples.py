@@ -107,9 +107,10 @@ class Encoder:
         messages = fields["messages"] if record.format == "chat" else self._as_messages(record)
         self._refuse_special_tokens(messages)
         assert self.template is not None
-        pieces = turns(self.template, messages, self.learn)
+        after = fields.get("after", 0)  # turns of a conversation that are the prompt of a preference
+        pieces = turns(self.template, messages, self.learn, after)
         answered = everything or any(
-            message["role"] == "assistant" and message["content"].strip() for message in messages
+            message["role"] == "assistant" and message["content"].strip() for message in messages[after:]
         )
         while pieces and not pieces[-1].learned:
             pieces.pop()

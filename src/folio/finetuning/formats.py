@@ -1,4 +1,4 @@
-"""Examples as files hold them, read into records of one of four formats.
+"""Examples as files hold them, read into records of one of five formats.
 
 ==========  ================================  =====================================================
 format      fields of a record                in files
@@ -7,13 +7,14 @@ text        text                              .jsonl, .parquet; blocks or the wh
 completion  prompt, completion                .jsonl, .parquet
 chat        messages                          .jsonl, .parquet
 alpaca      instruction, input, output        .jsonl, .parquet
+preference  prompt, chosen, rejected          .jsonl, .parquet
 ==========  ================================  =====================================================
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -22,15 +23,17 @@ from folio.errors import DataError, nearest
 from folio.evaluation.tasks.records import read_records
 from folio.finetuning.config_data import DataConfig, Format
 from folio.finetuning.delimited import blocks, closing_of, first_mark, read_text
+from folio.finetuning.fields import messages_of, surrogate_free, text_of
+from folio.finetuning.preference.fields import preference_of
 
 FIELDS: dict[Format, tuple[str, ...]] = {
+    "preference": ("chosen", "rejected"),
     "chat": ("messages",),
     "completion": ("prompt", "completion"),
     "alpaca": ("instruction", "output"),
     "text": ("text",),
 }
 """What a record of each format must have; the first format of this order that fits the first record is taken."""
-ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,15 @@ def read_examples(given: str, config: DataConfig) -> Records:
     if not records or reader.format is None:
         raise DataError(f"'{given}' holds no examples", "Give a file with at least one.")
     return Records(reader.format, records, reader.stated)
+
+
+def format_of(given: str, config: DataConfig) -> Format:
+    """The format of the first record of a file, folder or glob."""
+    reader = _Reader(config)
+    for file in find_files(given):
+        for record in reader.records(file):
+            return record.format
+    raise DataError(f"'{given}' holds no examples", "Give a file with at least one.")
 
 
 class _Reader:
@@ -107,7 +119,7 @@ class _Reader:
         if opening is None:
             self._settle("text", where, "text, each .txt a document")
             if text.strip():
-                yield Record(file.name, where, "text", {"text": _surrogate_free(text.strip(), where)})
+                yield Record(file.name, where, "text", {"text": surrogate_free(text.strip(), where)})
             return
         closing = config.closing or closing_of(opening)
         self._settle("text", where, f"text in blocks {opening}...{closing}")
@@ -135,10 +147,12 @@ class _Reader:
                 looks = f"; it looks like {others[0]}, the first like {format}" if others else ""
                 hint = f"Did you mean '{guess}'? " if (guess := nearest(name, fields)) else ""
                 raise DataError(f"{where} has no field '{name}'{looks}", f"{hint}{_mixed_remedy(self._first)}")
+        if format == "preference":
+            return preference_of(fields, where)
         if format == "chat":
-            return {"messages": _messages(fields["messages"], where)}
+            return {"messages": messages_of(fields["messages"], where)}
         names = (*FIELDS[format], "input") if format == "alpaca" else FIELDS[format]
-        return {name: _text(fields.get(name), name, where, optional=name == "input") for name in names}
+        return {name: text_of(fields.get(name), name, where, optional=name == "input") for name in names}
 
 
 def _mixed_remedy(first: str) -> str:
@@ -153,46 +167,6 @@ def _format_of(fields: Mapping[str, Any], where: str) -> Format:
         f"{where} is of no format known here: it has {', '.join(map(str, fields)) or 'no fields'}",
         "Known are: " + "; ".join(f"{format} ({', '.join(needed)})" for format, needed in FIELDS.items()) + ".",
     )
-
-
-def _messages(given: object, where: str) -> tuple[dict[str, str], ...]:
-    """A conversation, each turn with role and content. Fields of a turn that are null (as parquet has them) go."""
-    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
-        raise DataError(f"{where}: 'messages' is not a list of turns", "Give a list of objects with role and content.")
-    turns = []
-    for number, turn in enumerate(given, 1):
-        at = f"{where}, turn {number}"
-        if not isinstance(turn, Mapping) or "role" not in turn:
-            raise DataError(f"{at} has no role", "Give each turn a role and a content.")
-        role = turn["role"]
-        if role not in ROLES:
-            guess = nearest(str(role), ROLES)
-            raise DataError(
-                f"{at}: the role {role!r} is not known",
-                f"{f'Did you mean {guess}? ' if guess else ''}Roles are {', '.join(ROLES)}.",
-            )
-        extra = [key for key, value in turn.items() if key not in ("role", "content") and value is not None]
-        if extra:
-            raise DataError(f"{at} has '{extra[0]}', which is not learned here", "Leave role and content alone.")
-        turns.append({"role": role, "content": _text(turn.get("content"), "content", at)})
-    return tuple(turns)
-
-
-def _text(value: object, name: str, where: str, *, optional: bool = False) -> str:
-    if value is None and optional:
-        return ""
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise DataError(f"{where}: '{name}' is {kind}, not text", "Write it as text.")
-    return _surrogate_free(value, where)
-
-
-def _surrogate_free(text: str, where: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"{where} holds half a surrogate pair, which is no text", "Mend or remove it.") from None
-    return text
 
 
 assert set(FIELDS) == set(get_args(Format))

@@ -20,9 +20,9 @@ SIDES: tuple[Side, ...] = ("train", "validation", "test")
 class Splits:
     """The records of each side, and the duplicates that were met (and, unless it was not wanted, left out).
 
-    A document is on one side only. ``duplicates`` counts, by side, records whose content, white space aside, equals an
-    earlier one's of that side; ``across`` lists (id, id) of equal records on two sides, the training side's first where
-    one of them is in training.
+    A document is on one side only; of preferences, a prompt. ``duplicates`` counts, by side, records whose content,
+    white space aside, equals an earlier one's of that side; ``across`` lists (id, id) of equal documents on two sides,
+    the training side's first where one of them is in training.
     """
 
     records: Mapping[Side, tuple[Record, ...]]
@@ -62,13 +62,23 @@ def place_of(record: Record, seed: int) -> float:
 
     Neither its id nor the order of reading matters, so a document stays on its side when others are added.
     """
-    digest = hashlib.sha256(f"{seed}:".encode() + content_key(record)).digest()
+    digest = hashlib.sha256(f"{seed}:".encode() + document_key(record)).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2.0**53
 
 
 def content_key(record: Record) -> bytes:
     """What tells a record's content from another's: sha256 of its fields, runs of white space as one space."""
-    content = json.dumps(_spaced_alike(dict(record.fields)), sort_keys=True, ensure_ascii=False)
+    return _key(record.fields)
+
+
+def document_key(record: Record) -> bytes:
+    """What may stand on one side only: the content; of a preference the prompt alone, if it is not empty."""
+    prompt = record.fields["prompt"] if record.format == "preference" else None
+    return _key({"prompt": prompt}) if prompt else content_key(record)
+
+
+def _key(fields: Mapping[str, Any]) -> bytes:
+    content = json.dumps(_spaced_alike(dict(fields)), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8")).digest()
 
 
@@ -82,7 +92,8 @@ def _spaced_alike(value: Any) -> Any:
 
 def _without_duplicates(sides: Mapping[Side, Sequence[Record]], config: DataConfig, stated: str) -> Splits:
     """Sides are walked from the test to training, so that what is held out stays held out."""
-    seen: dict[bytes, tuple[Side, str]] = {}
+    seen: set[bytes] = set()
+    owners: dict[bytes, tuple[Side, str]] = {}
     kept: dict[Side, list[Record]] = {side: [] for side in SIDES}
     within: dict[Side, int] = dict.fromkeys(SIDES, 0)
     across = []
@@ -90,12 +101,13 @@ def _without_duplicates(sides: Mapping[Side, Sequence[Record]], config: DataConf
         for record in sides[side]:
             key = content_key(record)
             new = key not in seen
-            earlier_side, earlier_id = seen.setdefault(key, (side, record.id))
-            if not new and earlier_side != side:
-                across.append((record.id, earlier_id))
+            seen.add(key)
+            owner, its_id = owners.setdefault(document_key(record), (side, record.id))
+            if owner != side:
+                across.append((record.id, its_id))
             elif not new:
                 within[side] += 1
-            if new or not config.deduplicate:
+            if (new and owner == side) or not config.deduplicate:
                 kept[side].append(record)
     if not kept["train"]:
         raise DataError(

@@ -22,8 +22,10 @@ class Segment:
     learned: bool
 
 
-def turns(template: ChatTemplate, messages: Messages, learn: Learn) -> list[Segment]:
+def turns(template: ChatTemplate, messages: Messages, learn: Learn, after: int = 0) -> list[Segment]:
     """The rendered conversation in pieces; the text of all together is what transformers renders.
+
+    ``after``: answers among the first so many turns are not learned.
 
     Where the template has ``{% generation %}`` tags, an answer is what stands between them. Where it has none, it is
     what rendering one more turn adds to the text that generation would begin from; the mark that ends the turn belongs
@@ -31,6 +33,7 @@ def turns(template: ChatTemplate, messages: Messages, learn: Learn) -> list[Segm
     (Qwen3 takes their thoughts out) is refused with :class:`DataError` unless only the last answer is learned.
     """
     answers = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    answers = [place for place in answers if place >= after]
     if learn == "everything" or not answers:
         return [Segment(template.render(messages), learn == "everything")]
     if any(mark in message["content"] for mark in (START, END, PROBE) for message in messages):
@@ -40,8 +43,8 @@ def turns(template: ChatTemplate, messages: Messages, learn: Learn) -> list[Segm
     if START not in marked:
         return _cut(marked, [_span(template, messages, marked, place) for place in chosen])
     text, spans = _between_marks(marked)
-    probed = _probed(template, messages, chosen[-1])
-    if learn == "last":  # tags may cut a turn into several spans: all that end behind where its content begins
+    probed = _probed(template, messages, chosen[0] if after else chosen[-1])
+    if learn == "last" or after:  # tags may cut a turn into several spans: all that end behind its content's beginning
         content = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, probed, strict=False)))
         spans = [span for span in spans if span[1] > content]
     return _cut(text, spans)

@@ -1,0 +1,123 @@
+"""What the pairs are like, counted before training: nothing is left out or cut unseen.
+
+Lengths are in ids, tokens in places: the ids of prompt and answer but the last, for both answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from folio.finetuning.preference.pairs import EncodedPair, Pair
+
+
+@dataclass(frozen=True)
+class SidePairs:
+    """Counts of one side of the split."""
+
+    side: str
+    documents: int
+    """Records of this side, without the duplicates that were left out."""
+    pairs: int
+    """Of them, those that are learned from (or measured on)."""
+    duplicates: int
+    """Records equal to an earlier one of this side, white space aside."""
+    empty: int
+    """Left out: an answer is empty."""
+    equal: int
+    """Left out: both answers are the same ids."""
+    truncated: int
+    """An answer, or both, was cut."""
+    dropped: int
+    """Left out: longer than the context, or no answer, or no difference between the two, within it."""
+    median_prompt: float
+    """Of all with something to learn, before any is truncated or dropped; so the other lengths."""
+    median_chosen: float
+    median_rejected: float
+    longest: int
+    """Ids of prompt and answer."""
+    chosen_longer: float
+    """The share of pairs whose chosen answer is the longer: what can be learned from them by length alone."""
+    tokens: int
+    learned_tokens: int
+    cut_tokens: int
+    """Pairs in which a token of the whole text spans a boundary that is encoded apart."""
+    unknown_characters: int
+    """Characters that the tokenizer lacks, or that stand in words it lacks; of a prompt, twice."""
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """What the pairs of all sides are like, for a context of ``block_size``."""
+
+    block_size: int
+    format: str
+    """The format, and how it was found."""
+    template: str | None
+    duplicates_across: int
+    """Records of one side whose prompt another has."""
+    deduplicated: bool
+    """Whether duplicates were left out."""
+    sides: tuple[SidePairs, ...]
+
+    def header(self) -> list[str]:
+        """The names of the columns: what is counted, then a column per side."""
+        return ["pairs", *(side.side for side in self.sides)]
+
+    def rows(self) -> list[list[str]]:
+        """A row of text per quantity, in the order of :meth:`header`."""
+        out = "left out" if self.deduplicated else "kept"
+        named = [
+            ("documents", "documents", ","),
+            ("pairs used", "pairs", ","),
+            (f"duplicates, {out}", "duplicates", ","),
+            ("empty answer, left out", "empty", ","),
+            ("equal answers, left out", "equal", ","),
+            (f"longer than {self.block_size:,}, truncated", "truncated", ","),
+            (f"longer than {self.block_size:,}, dropped", "dropped", ","),
+            ("median length of prompts", "median_prompt", ",.0f"),
+            ("median length of chosen answers", "median_chosen", ",.0f"),
+            ("median length of rejected answers", "median_rejected", ",.0f"),
+            ("longest, with its prompt", "longest", ","),
+            ("the chosen answer is the longer", "chosen_longer", ".1%"),
+            ("tokens", "tokens", ","),
+            ("tokens learned", "learned_tokens", ","),
+            ("pairs with a token cut at a boundary", "cut_tokens", ","),
+            ("characters unknown to the tokenizer", "unknown_characters", ","),
+        ]
+        table = [[title, *(format(getattr(side, name), how) for side in self.sides)] for title, name, how in named]
+        across = [f"{self.duplicates_across:,}", *("" for _ in self.sides[1:])]
+        return [*table[:3], [f"prompts on both sides of the split, {out}", *across], *table[3:]]
+
+
+def side_pairs(
+    side: str, encoded: Sequence[EncodedPair], used: Sequence[Pair], block_size: int, duplicates: int
+) -> SidePairs:
+    """The counts of ``side``: ``encoded`` as they came, ``used`` as they fit a context of ``block_size``."""
+    pairs = [one.pair for one in encoded if one.pair is not None]
+    prompts = [len(pair.prompt_ids) for pair in pairs]
+    chosen = [len(pair.chosen.ids) - prompt for pair, prompt in zip(pairs, prompts, strict=True)]
+    rejected = [len(pair.rejected.ids) - prompt for pair, prompt in zip(pairs, prompts, strict=True)]
+    fit_whole = sum(max(pair.chosen.length, pair.rejected.length) <= block_size for pair in pairs)
+    lengths = [len(answer.ids) for pair in pairs for answer in (pair.chosen, pair.rejected)]
+    return SidePairs(
+        side=side,
+        documents=len(encoded),
+        pairs=len(used),
+        duplicates=duplicates,
+        empty=sum(one.without == "empty" for one in encoded),
+        equal=sum(one.without == "equal" for one in encoded),
+        truncated=len(used) - fit_whole,
+        dropped=len(pairs) - len(used),
+        median_prompt=float(np.median(prompts or [0])),
+        median_chosen=float(np.median(chosen or [0])),
+        median_rejected=float(np.median(rejected or [0])),
+        longest=max(lengths, default=0),
+        chosen_longer=float(np.mean(np.greater(chosen or [0], rejected or [0]))),
+        tokens=sum(pair.length for pair in used),
+        learned_tokens=sum(pair.chosen.learned_tokens + pair.rejected.learned_tokens for pair in used),
+        cut_tokens=sum(one.cuts_a_token for one in encoded),
+        unknown_characters=sum(one.unknown_characters for one in encoded),
+    )
