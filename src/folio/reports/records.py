@@ -14,9 +14,11 @@ from typing import Any
 from folio.artifacts import Manifest, read_manifest
 from folio.checksums import read_sealed_json
 from folio.errors import ArtifactError
+from folio.finetuning.overfitting import LossKey
 from folio.training.metrics import read_metrics
 
 Line = Mapping[str, Any]
+PAIRS: LossKey = "nats_per_pair"
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,19 @@ class RunRecord:
         return self.of_kind("validation")
 
     @cached_property
+    def loss_key(self) -> LossKey:
+        """What its losses are a mean over: tokens or, where preferences are learned, pairs."""
+        return PAIRS if any(PAIRS in line for line in self.lines) else "nats_per_token"
+
+    @property
+    def loss_unit(self) -> str:
+        return self.loss_key.replace("_per_", "/")
+
+    @cached_property
     def best_validation(self) -> Line | None:
         """The validation line with the lowest loss, the earlier of two equal ones; None if none is finite."""
-        finite = [line for line in self.validation if math.isfinite(number(line, "nats_per_token"))]
-        return min(finite, key=lambda line: number(line, "nats_per_token"), default=None)
+        finite = [line for line in self.validation if math.isfinite(number(line, self.loss_key))]
+        return min(finite, key=lambda line: number(line, self.loss_key), default=None)
 
     @property
     def steps(self) -> int:

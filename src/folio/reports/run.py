@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from folio.reports.charts import HALF, Series, line_chart
+from folio.reports.finetuning import show_finetuning
 from folio.reports.page import Page, Stat
 from folio.reports.probes import show_probes
-from folio.reports.records import Line, RunRecord, column, number, read_run, smooth
+from folio.reports.records import PAIRS, Line, RunRecord, column, number, read_run, smooth
 from folio.reports.scales import short_number
 
 REPORT = "report.html"
@@ -29,6 +30,7 @@ def run_report(run: Path, to: Path | None = None) -> Path:
         page.note("No validation was run: the numbers here are of the training text and say nothing about new text.")
     if not record.lines:
         page.note("The run has written no metrics yet.")
+    show_finetuning(page, record)
     _curves(page, record)
     show_probes(page, record)
     _samples(page, record)
@@ -63,18 +65,23 @@ def headline(record: RunRecord) -> list[Stat]:
     stats = []
     best = record.best_validation
     if best is not None:
-        nats, error = number(best, "nats_per_token"), number(best, "standard_error_nats")
+        nats, error = number(best, record.loss_key), number(best, "standard_error_nats")
         bits = number(best, "bits_per_byte")
-        n = f"n = {best['tokens']:,} tokens, step {best['step']:,}" if "tokens" in best else f"step {best['step']:,}"
-        perplexity = number(best, "perplexity")
-        stats.append(Stat("Best validation loss", f"{nats:.4f}", "nats/token", f"{plus_minus(error)}{n}"))
-        stats.append(Stat("Perplexity", short_number(perplexity if math.isfinite(perplexity) else math.exp(nats))))
+        n = f"{counted(best)}step {best['step']:,}"
+        perplexity, accuracy = number(best, "perplexity"), number(best, "accuracy")
+        stats.append(Stat("Best validation loss", f"{nats:.4f}", record.loss_unit, f"{plus_minus(error)}{n}"))
+        if record.loss_key == PAIRS:
+            stats += [Stat("Preferred", f"{accuracy:.1%}", note="of held-out pairs")] * math.isfinite(accuracy)
+        else:
+            stats.append(Stat("Perplexity", short_number(perplexity if math.isfinite(perplexity) else math.exp(nats))))
         if math.isfinite(bits):
             stats.append(Stat("Bits per byte", f"{bits:.4f}", note=plus_minus(error * bits / nats).rstrip(", ")))
     elif record.train:
-        losses = [value for value in column(record.train, "nats_per_token") if math.isfinite(value)][-span_of(record) :]
+        losses = [value for value in column(record.train, record.loss_key) if math.isfinite(value)][-span_of(record) :]
         last = sum(losses) / len(losses) if losses else math.nan
-        stats.append(Stat("Training loss", short_number(last), "nats/token", f"mean of the last {len(losses)} steps"))
+        stats.append(
+            Stat("Training loss", short_number(last), record.loss_unit, f"mean of the last {len(losses)} steps")
+        )
     stats.append(Stat("Tokens seen", short_number(record.tokens_seen), note=step_count(record)))
     stats.append(Stat("Time", duration(record.elapsed_s)))
     speed, mfu = record.typical("tokens_per_s"), record.typical("mfu")
@@ -101,14 +108,14 @@ def _curves(page: Page, record: RunRecord) -> None:
         return
     page.section("Curves")
     steps, checked, span = column(train, "step"), column(validation, "step"), span_of(record)
-    losses = column(train, "nats_per_token")
+    losses = column(train, record.loss_key)
     curves = []
     if train:
         curves.append(Series("train, each step", steps, losses, faint=True, colour=0))
         curves.append(Series(f"train, over {span} steps", steps, smooth(losses, span), colour=0))
     if validation:
-        curves.append(Series("validation", checked, column(validation, "nats_per_token"), dots=True, colour=1))
-    page.figures(line_chart(curves, title="Loss", x_label="step", y_label="nats per token"))
+        curves.append(Series("validation", checked, column(validation, record.loss_key), dots=True, colour=1))
+    page.figures(line_chart(curves, title="Loss", x_label="step", y_label=record.loss_key.replace("_", " ")))
     panels = []
     if validation and any(map(math.isfinite, column(validation, "bits_per_byte"))):
         bits = Series("", checked, column(validation, "bits_per_byte"), dots=True, colour=1)
@@ -159,13 +166,14 @@ def _history(page: Page, record: RunRecord) -> None:
     if not record.checkpoints and not events and not record.validation:
         return
     page.section("History")
+    unit = "pairs" if record.loss_key == PAIRS else "tokens"
     if record.validation:
         rows = [
-            [int(line["step"]), *(_or_none(line, key) for key in ("nats_per_token", "standard_error_nats")),
-             *(_or_none(line, key) for key in ("perplexity", "bits_per_byte")), line.get("tokens")]
+            [int(line["step"]), *(_or_none(line, key) for key in (record.loss_key, "standard_error_nats")),
+             *(_or_none(line, key) for key in ("perplexity", "bits_per_byte")), line.get(unit)]
             for line in record.validation
         ]  # fmt: skip
-        header = ("step", "nats/token", "± s.e.", "perplexity", "bits/byte", "n (tokens)")
+        header = ("step", record.loss_unit, "± s.e.", "perplexity", "bits/byte", f"n ({unit})")
         page.table(header, rows, caption="Validation")
     if record.checkpoints:
         page.table(
@@ -190,6 +198,11 @@ def _rest(event: Line) -> str:
 def _or_none(line: Line, key: str) -> float | None:
     value = number(line, key)
     return value if math.isfinite(value) else None
+
+
+def counted(line: Line) -> str:
+    """``n = 181,233 tokens, `` or nothing where the line does not say what it counts."""
+    return next((f"n = {line[unit]:,} {unit}, " for unit in ("pairs", "tokens") if unit in line), "")
 
 
 def plus_minus(error: float) -> str:

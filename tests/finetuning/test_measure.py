@@ -1,0 +1,172 @@
+"""The loss on examples: what it sums to by hand, over which examples, however they are cut into passes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from folio.finetuning import measure
+from folio.finetuning.batches import evaluation_rows
+from folio.finetuning.examples import Encoder, Example
+from folio.finetuning.formats import Record
+from folio.finetuning.measure import Held, first_tokens, loss_of_examples
+from folio.finetuning.objective import PackedTokens
+from folio.model.config import GPTConfig
+from folio.model.gpt import GPT
+from folio.model.loss import IGNORE
+from folio.tokenizer import TokenizerConfig, train_tokenizer
+
+PAIRS = [
+    ("who? ", "the sun"), ("where is it? ", "a rösé by the sea"), ("x", "no"), ("tell it. ", "as it was, it is"),
+    ("a long one of many words: ", "yes"), ("is it so? ", "it is not, it was the rösé"),
+]  # fmt: skip
+TOKENIZER = train_tokenizer(["".join(a + b for a, b in PAIRS)], TokenizerConfig(kind="char"))
+SHAPE = GPTConfig(vocab_size=TOKENIZER.vocab_size, block_size=48, n_layer=2, n_head=2, n_embd=32, dropout=0.2)
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    made = GPT(SHAPE).initialize(1)
+    with torch.no_grad():
+        made.embed.weight.mul_(10)
+    return made.train()
+
+
+def encoded() -> list[Example]:
+    encoder = Encoder(TOKENIZER)
+    found = []
+    for number, (prompt, completion) in enumerate(PAIRS):
+        record = Record(f"r{number}", f"line {number}", "completion", {"prompt": prompt, "completion": completion})
+        example = encoder.encode(record).example
+        assert example is not None
+        found.append(example)
+    return found
+
+
+def held_of(max_tokens: int = 0, packing: bool = True, block_size: int = 48) -> Held:
+    return Held.of(encoded(), TOKENIZER, block_size, packing, max_tokens)
+
+
+def by_hand(model: GPT, examples: list[Example]) -> tuple[list[float], list[int]]:
+    """Nats and learned tokens of each, from the logits of the example by itself, in float64."""
+    nats, tokens = [], []
+    with torch.no_grad():
+        for one in examples:
+            ids = torch.from_numpy(one.ids.astype(np.int64))
+            logprobs = model(ids[None, :-1])[0].double().log_softmax(-1)
+            each = -logprobs[torch.arange(len(ids) - 1), ids[1:]]
+            learned = torch.from_numpy(one.learned[1:])
+            nats.append(float(each[learned].sum()))
+            tokens.append(int(learned.sum()))
+    return nats, tokens
+
+
+def measured(model: GPT, held: Held, **options: Any) -> dict[str, Any]:
+    return loss_of_examples(model, held, PackedTokens(SHAPE, across=options.pop("across", False)), **options)
+
+
+def test_it_is_what_the_examples_sum_to_by_hand(model: GPT) -> None:
+    nats, tokens = by_hand(model.eval(), encoded())
+    found = measured(model.train(), held_of())
+    assert model.training
+    loss = sum(nats) / sum(tokens)
+    assert found["nats_per_token"] == pytest.approx(loss, rel=1e-6)
+    assert found["perplexity"] == pytest.approx(math.exp(loss), rel=1e-6)
+    assert (found["tokens"], found["examples"]) == (sum(tokens), len(PAIRS))
+    assert "alone" in found["convention"]
+
+
+def test_the_standard_error_is_that_of_a_ratio(model: GPT) -> None:
+    """Cochran (1977, 6.4): of the residuals nats - loss x tokens, not of the losses of examples."""
+    nats, tokens = by_hand(model.eval(), encoded())
+    n, loss = len(nats), sum(nats) / sum(tokens)
+    residuals = [a - loss * b for a, b in zip(nats, tokens, strict=True)]
+    variance = sum(one**2 for one in residuals) / (n - 1)
+    wanted = math.sqrt(n * variance) / sum(tokens)
+    assert measured(model, held_of())["standard_error_nats"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_bits_per_byte_are_of_the_bytes_of_answers(model: GPT) -> None:
+    """The end-of-text costs nats and is no text."""
+    found = measured(model, held_of())
+    size = sum(len(completion.encode()) for _, completion in PAIRS)
+    assert size > sum(len(completion) for _, completion in PAIRS)  # bytes, not characters
+    bits = found["nats_per_token"] * found["tokens"] / math.log(2)
+    assert found["bits_per_byte"] == pytest.approx(bits / size, rel=1e-9)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("pass_tokens", [1, 100, 8192])
+def test_it_does_not_depend_on_how_rows_are_cut_into_passes(
+    model: GPT, monkeypatch: pytest.MonkeyPatch, pass_tokens: int, packing: bool
+) -> None:
+    usual = measured(model, held_of())
+    monkeypatch.setattr(measure, "PASS_TOKENS", pass_tokens)
+    held = held_of(packing=packing)
+    assert (len(held.passes) > 1) == (pass_tokens < 8192)
+    found = measured(model, held)
+    for key, value in usual.items():
+        assert found[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), key
+
+
+def test_a_row_longer_than_the_examples_need_changes_nothing(model: GPT) -> None:
+    short, usual = measured(model, held_of(block_size=40)), measured(model, held_of())
+    assert short["nats_per_token"] == pytest.approx(usual["nats_per_token"], rel=1e-6)
+
+
+def test_across_an_example_is_seen_after_those_before_it(model: GPT) -> None:
+    held = held_of()
+    found = measured(model, held, across=True)
+    model.eval()
+    nats, tokens = 0.0, 0
+    for rows in evaluation_rows(held.examples, 48):
+        filled = sum(rows.lengths[0])
+        ids, targets = (torch.from_numpy(x[:, :filled]) for x in (rows.ids, rows.targets))
+        with torch.no_grad():
+            total, count = model(ids, targets)
+        nats, tokens = nats + float(total), tokens + int(count)
+    model.train()
+    assert found["tokens"] == tokens == measured(model, held)["tokens"]
+    assert found["nats_per_token"] == pytest.approx(nats / tokens, rel=1e-6)
+    assert found["convention"] != measured(model, held)["convention"]
+    assert abs(found["nats_per_token"] - measured(model, held)["nats_per_token"]) > 1e-5
+
+
+def test_so_many_tokens_are_taken_in_whole_examples() -> None:
+    examples = encoded()
+    counts = [one.learned_tokens for one in examples]
+    for wanted in range(1, sum(counts) + 9):
+        taken = list(first_tokens(examples, wanted))
+        assert [one.id for one in taken] == [one.id for one in examples[: len(taken)]]
+        total = sum(counts[: len(taken)])
+        assert total <= wanted or len(taken) == 1  # one at least
+        assert len(taken) == len(examples) or total + counts[len(taken)] > wanted  # and no room for another
+        assert tuple(one.id for one in held_of(wanted).examples) == tuple(one.id for one in taken)
+    assert len(held_of(0).examples) == len(examples)
+
+
+def test_it_asks_between_passes_and_stops_when_told(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "PASS_TOKENS", 1)
+    held, asked = held_of(), []
+
+    def poll() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(model, held, poll=poll)
+    assert len(held.passes) > 2
+    assert model.training  # as it was
+
+
+def test_a_single_example_has_no_standard_error_that_could_mislead(model: GPT) -> None:
+    held = Held.of(encoded()[:1], TOKENIZER, 48, True)
+    found = measured(model, held)
+    assert math.isnan(found["standard_error_nats"])
+    assert found["examples"] == 1
+    assert int((held.passes[0].targets != IGNORE).sum()) == found["tokens"]
