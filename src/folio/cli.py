@@ -36,6 +36,7 @@ VERBS = {
     "evaluate": ("folio.verbs.evaluate", "measure a model"),
     "compare": ("folio.verbs.compare", "compare models item by item: better, worse, or cannot tell"),
     "synthesize": ("folio.verbs.synthesize", "collect examples for fine-tuning from an OpenAI-compatible endpoint"),
+    "finetune": ("folio.verbs.finetune", "teach a model examples: all of it, its head, or adapters on it"),
     "generate": ("folio.verbs.generate", "let a model write"),
     "report": ("folio.verbs.report", "one self-contained page about one or more runs"),
     "bench": ("folio.verbs.bench", "measure this machine: training, generation, encoding, evaluation"),
@@ -45,7 +46,7 @@ VERBS = {
 
 DONE, BUG, MEND, STOPPED = 0, 1, 2, 3
 LEFT_TO_RANK_0_S, LOST_TO_RANK_0_S = 3.0, 1.0
-MANY_RANKS = ("train",)
+MANY_RANKS = ("train", "finetune")
 """Verbs that a launcher may start on several ranks."""
 
 

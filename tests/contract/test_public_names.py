@@ -13,7 +13,7 @@ from folio.cli import VERBS
 PUBLIC = {"__version__", "load", "load_tokenizer", "open_shards", "train"}
 VERBS_OF_THIS_VERSION = [
     *("demo", "corpus", "tokenizer", "shards", "train", "verify-resume"),
-    *("evaluate", "compare", "synthesize", "generate", "report", "bench", "check"),
+    *("evaluate", "compare", "synthesize", "finetune", "generate", "report", "bench", "check"),
 ]
 
 

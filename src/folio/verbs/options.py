@@ -80,8 +80,13 @@ def read_flags(keys: Mapping[str, FieldInfo], args: Sequence[str]) -> tuple[dict
 
 
 def named_key(name: str, keys: Mapping[str, FieldInfo]) -> tuple[str | None, bool]:
-    """The key that a flag's name means, and the answer it gives if it is a yes-or-no key (``--table.no-key``: no)."""
+    """The key that a flag's name means, and the answer it gives if it is a yes-or-no key (``--table.no-key``: no).
+
+    The name of a table alone means its path: ``--data FILE`` is ``--data.path FILE``.
+    """
     name = name.replace("-", "_")
+    if name not in keys and f"{name}.path" in keys:
+        name = f"{name}.path"
     table, dot, last = name.rpartition(".")
     yes = table + dot + last.removeprefix("no_")
     if name in keys and not is_positional(keys[name]):

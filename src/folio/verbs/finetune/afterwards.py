@@ -1,0 +1,70 @@
+"""What is made of a finished run: samples, what was forgotten, and whether it learned its examples by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from folio.finetuning.overfitting import HEADER, LossKey, epoch_losses, epoch_rows, turn_of
+from folio.finetuning.samples import SamplePrompt
+from folio.training.checkpoint import best_checkpoint, list_checkpoints
+from folio.training.loop import FINISHED
+from folio.training.metrics import METRICS, MetricsLog, read_metrics
+from folio.training.objective import loss_key
+from folio.verbs.action import Terminal
+from folio.verbs.evaluate import EvaluateOptions
+from folio.verbs.finetune.forgetting import forgetting
+from folio.verbs.finetune.recipe import FinetuneRecipe
+from folio.verbs.finetune.samples import write_samples
+from folio.verbs.library import load
+
+MADE = "looked at"
+"""The event after which nothing is left to be made of a run."""
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """What is wanted of the finished run of ``recipe``; ``base_task`` is how forgetting is measured, if it is."""
+
+    base: str
+    recipe: FinetuneRecipe
+    prompts: Sequence[SamplePrompt]
+    base_task: EvaluateOptions | None
+
+    def make(self, run: Path, terminal: Terminal, unit: str) -> dict[str, Any]:
+        """Print the losses by epoch, and write samples and the forgetting table of the best checkpoint."""
+        best = best_checkpoint(list_checkpoints(run))
+        assert best is not None
+        found: dict[str, Any] = {}
+        losses = epoch_losses(read_metrics(run), cast(LossKey, loss_key(unit)))
+        if losses:
+            terminal.table(HEADER, epoch_rows(losses))
+        if (turn := turn_of(losses)) is not None:
+            terminal.print(f"overfitting {turn.words}")
+            found["overfitting"] = {"outcome": turn.outcome, "words": turn.words}
+        if self.prompts:
+            model = load(run, device=self.recipe.train.device)
+            found["samples"] = write_samples(
+                model.gpt,
+                model.tokenizer,
+                self.prompts,
+                self.recipe.samples,
+                self.recipe.generation,
+                run,
+                terminal,
+                step=best.step,
+                seed=self.recipe.train.seed,
+            )
+        if self.base_task is not None:
+            found["forgetting"] = forgetting(self.base, run, self.base_task, terminal)
+        with MetricsLog(run / METRICS) as log:
+            log.log(kind="event", step=best.step, event=MADE)
+        return found
+
+    @staticmethod
+    def is_made(run: Path) -> bool:
+        """Whether it came to its end since the run did; a kill leaves a finished run without it."""
+        events = [line["event"] for line in read_metrics(run) if line["kind"] == "event"]
+        return MADE in events[::-1][: events[::-1].index(FINISHED)] if FINISHED in events else False
