@@ -56,10 +56,12 @@ def test_the_suggested_rate_trains_better_than_a_tenth_of_it_and_ten_times_it(fo
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize("bottom_at", [1e-3, 3e-2])
-def test_the_steepest_place_of_a_known_curve_is_suggested(bottom_at: float, noise: float) -> None:
+def test_half_way_from_the_steepest_place_of_a_known_curve_to_its_lowest_is_suggested(
+    bottom_at: float, noise: float
+) -> None:
     said = made_up(1e-6, 1.0, bottom_at, noise)
-    assert said.rate == pytest.approx(bottom_at / 10, rel=0.1 if not noise else 0.6)
     assert bottom_at / 2 < said.lowest_at < bottom_at * 3
+    assert said.rate == pytest.approx(math.sqrt(bottom_at / 10 * said.lowest_at), rel=0.05 if not noise else 0.3)
     assert said.notes == ()
 
 

@@ -132,7 +132,7 @@ def _sweep_figure(sweep: Sweep, unit: str) -> str:
     heights = [value for value in (*seen, *found.smoothed) if math.isfinite(value)]
     if heights and found.rate is not None:
         ends = [min(heights), max(heights)]
-        for label, rate, colour in (("suggested", found.rate, 1), ("lowest / 10", found.lowest_at / 10, 2)):
+        for label, rate, colour in (("suggested", found.rate, 1), ("lowest", found.lowest_at, 2)):
             upright = Series(f"{label} {rate_text(rate)}", [rate, rate], ends, dashed=True, colour=colour)
             curves.append(upright)
             ends = [ends[0], ends[0] + 0.9 * (ends[1] - ends[0])]

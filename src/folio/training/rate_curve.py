@@ -74,7 +74,10 @@ class Suggestion:
 
 
 def suggest(sweep: Sweep) -> Suggestion:
-    """The rate at which the smoothed loss falls fastest against the logarithm of the rate, before its lowest point."""
+    """Half-way, on a logarithmic scale, from the rate at which the smoothed loss falls fastest to that of its lowest.
+
+    The first of the two tends to be too low for short runs, the second is on the brink of failing.
+    """
     if len(sweep.rates) < 3:
         return Suggestion(None, math.nan, f"the sweep began with too high a rate: {sweep.ended}", (), sweep.losses)
     first, last = rate_text(sweep.rates[0]), rate_text(sweep.rates[-1])
@@ -89,11 +92,11 @@ def suggest(sweep: Sweep) -> Suggestion:
         return Suggestion(None, at_lowest, why, (), tuple(smoothed.tolist()))
     slopes = np.gradient(smoothed, np.log(sweep.rates))[: lowest + 1]
     steepest = int(slopes.argmin())
-    rate = float(f"{sweep.rates[steepest]:.3g}")
+    rate = float(f"{math.sqrt(sweep.rates[steepest] * at_lowest):.3g}")
     fall = -slopes[steepest] * math.log(10)
     why = (
-        f"learning rate {rate_text(rate)}: there the smoothed loss fell fastest, by {fall:.2g} nats for ten times the "
-        f"rate; it was lowest at {rate_text(at_lowest)}, a tenth of which is {rate_text(at_lowest / 10)}"
+        f"learning rate {rate_text(rate)}: half-way from {rate_text(sweep.rates[steepest])}, where the smoothed loss fell "
+        f"fastest (by {fall:.2g} nats for ten times the rate), to {rate_text(at_lowest)}, where it was lowest"
     )
     notes = []
     if not sweep.ended and smoothed[lowest:].max() - smoothed[lowest] <= clear:
