@@ -17,7 +17,7 @@ from folio.finetuning.search.settings import settings_of
 from folio.reports.charts import standalone
 from folio.reports.page import Page
 from folio.reports.search import search_figure, search_table, show_search
-from folio.training.rate_curve import Sweep
+from folio.training.rate_curve import Sweep, rate_text
 
 
 def halved(**keys: object) -> SearchRecord:
@@ -96,6 +96,8 @@ def test_the_figure_has_a_curve_for_each_rung_and_bars_for_errors() -> None:
 
 
 def test_the_sweep_marks_what_it_suggests() -> None:
-    svg = search_figure(swept())
-    assert "suggested 1e-3" in svg or "suggested 1.04e-3" in svg or "suggested 9." in svg
+    record = swept()
+    assert record.choice is not None
+    svg = search_figure(record)
+    assert f"suggested {rate_text(record.choice.values['train.optimizer.learning_rate'])}" in svg
     assert "lowest " in svg

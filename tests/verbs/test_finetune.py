@@ -260,6 +260,20 @@ def test_accumulated_it_takes_the_same_steps(home: Path, runs: Runs, tmp_path: P
     assert parts == pytest.approx(once, rel=1e-5)
 
 
+@pytest.mark.parametrize("flags", [("--train.dropout", "0.3"), ("--lora.dropout", "0.3"), ("--train.recompute",)])
+def test_dropout_is_that_of_training_alone_and_recomputing_changes_nothing(
+    home: Path, runs: Runs, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    tune(home, tmp_path / "run", "lora", "--train.optimizer.learning-rate", "1e-2", *flags)
+    ours, plain = ([line["nats_per_token"] for line in lines_of(run, "train")] for run in (tmp_path / "run", home / "lora"))
+    before = [lines_of(run, "validation")[0]["nats_per_token"] for run in (tmp_path / "run", home / "lora")]
+    assert before[0] == before[1]
+    if "--train.recompute" in flags:
+        assert ours == pytest.approx(plain, rel=1e-5)
+    else:
+        assert ours[1] != pytest.approx(plain[1], rel=1e-4)
+
+
 def test_what_evaluation_asks_for_is_measured_of_an_adapted_model(home: Path, tmp_path: Path) -> None:
     items, run = tmp_path / "items.jsonl", tmp_path / "run"
     items.write_text("".join(json.dumps(scene) + "\n" for scene in SCENES))

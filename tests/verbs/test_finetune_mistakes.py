@@ -37,7 +37,7 @@ def _there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def complaint(home: Path, *arguments: object) -> str:
     """What is said of a mistake: a line, and what to do; nothing is written anywhere."""
     before = files_of(home)
-    code, out, err = command("finetune", *arguments)
+    code, _out, err = command("finetune", *arguments)
     after = files_of(home)
     shutil.rmtree(home / "new", ignore_errors=True)
     assert (code, "Traceback" in err) == (2, False), err

@@ -62,8 +62,6 @@ def test_two_ranks_learn_what_one_does(home: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 @pytest.mark.parametrize("method", ["full", "lora", "qlora", "head"])
 def test_every_method_on_two_ranks(home: Path, tmp_path: Path, method: str, parallel: str) -> None:
-    if (method, parallel) == ("qlora", "fsdp"):
-        pytest.skip("a base in 4 bits is whole on each rank")
     alone, two = tmp_path / "alone", tmp_path / "two"
     whole = (*data_of(home), "--method", method, *OPTIONS, "--train.parallel", parallel)
     finetune(*whole, "--out", alone)

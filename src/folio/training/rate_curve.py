@@ -94,9 +94,10 @@ def suggest(sweep: Sweep) -> Suggestion:
     steepest = int(slopes.argmin())
     rate = float(f"{math.sqrt(sweep.rates[steepest] * at_lowest):.3g}")
     fall = -slopes[steepest] * math.log(10)
+    fastest = f"{rate_text(sweep.rates[steepest])}, where the smoothed loss fell fastest"
     why = (
-        f"learning rate {rate_text(rate)}: half-way from {rate_text(sweep.rates[steepest])}, where the smoothed loss fell "
-        f"fastest (by {fall:.2g} nats for ten times the rate), to {rate_text(at_lowest)}, where it was lowest"
+        f"learning rate {rate_text(rate)}: half-way from {fastest} (by {fall:.2g} nats for ten times the rate), "
+        f"to {rate_text(at_lowest)}, where it was lowest"
     )
     notes = []
     if not sweep.ended and smoothed[lowest:].max() - smoothed[lowest] <= clear:

@@ -174,7 +174,8 @@ class Sitting:
             terminal.print(ENDINGS[ending])
         complete = not self.missing
         data = {"out": folder.path, "ending": "count" if complete else ending, "complete": complete, **summary}
-        following = [f"folio corpus explore {shlex.quote(str(folder.path / 'examples.jsonl'))}"]
+        examples = shlex.quote(str(folder.path / "examples.jsonl"))
+        following = [f"folio corpus explore {examples}", f"folio finetune MODEL --data {examples}"]
         if not complete:
             following = [f"{self.command} --yes"]
         return Outcome(data, wrote=tuple(wrote), next=tuple(following))
