@@ -20,6 +20,7 @@ import folio
 from folio.cli import main
 from folio.finetuning.four_bit import FourBitLinear
 from folio.model.folder import load_model
+from folio.training.checkpoint import list_checkpoints
 from folio.training.metrics import read_metrics
 from folio.training.state import StepResult, TrainingState
 from folio.verbs.adapted import whole_model
@@ -34,8 +35,10 @@ SHORT = ("--train.batch-tokens", "128", "--train.steps", "6", "--train.validate-
 
 
 def make_home(home: Path) -> Path:
-    """``base``, a run; ``train.jsonl`` and ``held.jsonl``, prompts and answers; ``contrary.jsonl``, other answers to the same
-    prompts; chats; preferences."""
+    """``base``, a run; ``train.jsonl`` and ``held.jsonl``, prompts and answers; chats; preferences.
+
+    ``contrary.jsonl`` has other answers to the prompts of ``train.jsonl``.
+    """
     (home / "text.txt").write_text(TEXT * 20)
     write(home / "documents.jsonl", [{"text": f"{number} A C fjqvxyz: {TEXT}"} for number in range(80)])
     train = {"steps": 120, "batch_tokens": 512, "validation_tokens": 64, "device": "cpu", "precision": "fp32"}
@@ -94,6 +97,16 @@ def tune(home: Path, run: Path, method: str, *more: object) -> dict[str, Any]:
     return finetune(*data_of(home), "--method", method, "--out", run, *BARE, *SHORT, *more)
 
 
+def base_model(home: Path) -> Path:
+    return list_checkpoints(home / "base")[-1].path / "model"
+
+
+def part_of(run: Path) -> Path:
+    """``model/`` or ``adapter/`` of its last checkpoint."""
+    (part,) = (path for path in list_checkpoints(run)[-1].path.iterdir() if path.name in ("model", "adapter"))
+    return part
+
+
 def lines_of(run: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in read_metrics(run) if line["kind"] == kind]
 
@@ -110,6 +123,16 @@ def files_of(folder: Path) -> dict[str, str]:
 def weights_of(model: Path) -> dict[str, Tensor]:
     """The weights of a whole model, by name."""
     return {name: p.detach() for name, p in load_model(whole_model(str(model)), device="cpu").named_parameters()}
+
+
+def refused(run: Path, *more: object) -> str:
+    """The one complaint of a resume that must leave the run as it was."""
+    before = files_of(run)
+    code, _out, err = command("finetune", "--resume", run, *more)
+    assert (code, "Traceback" in err) == (2, False), err
+    assert files_of(run) == before
+    assert err.startswith("folio: ")
+    return err
 
 
 class Killed(BaseException):

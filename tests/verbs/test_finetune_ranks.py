@@ -102,8 +102,8 @@ def test_stopped_and_resumed_two_ranks_end_with_the_same_bits(home: Path, tmp_pa
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_preferences_on_two_ranks(home: Path, tmp_path: Path, parallel: str) -> None:
     whole = (
-        home / "base", "--data", home / "pairs.jsonl", "--data.validation", home / "held_pairs.jsonl", "--method", "lora",
-        *OPTIONS, "--train.parallel", parallel,
+        home / "base", "--data", home / "pairs.jsonl", "--data.validation", home / "held_pairs.jsonl", "--method",
+        "lora", *OPTIONS, "--train.parallel", parallel,
     )  # fmt: skip
     finetune(*whole, "--out", tmp_path / "alone")
     on_two(tmp_path, *whole, "--out", tmp_path / "two")
@@ -119,8 +119,8 @@ def test_samples_and_what_was_forgotten_are_made_once(home: Path, tmp_path: Path
     """By the first rank, after the last step; the other waits or leaves."""
     run = tmp_path / "run"
     answer = on_two(
-        tmp_path, *data_of(home), "--method", "lora", "--out", run, *SHORT, "--train.device", "cpu", "--train.precision",
-        "fp32", "--samples.count", "2", "--forgetting.text", home / "text.txt", "--train.sample-every", "3",
+        tmp_path, *data_of(home), "--method", "lora", "--out", run, *SHORT, "--train.device", "cpu",
+        "--train.precision", "fp32", "--samples.count", "2", "--forgetting.text", home / "text.txt", "--train.sample-every", "3",
         "--generation.max-new-tokens", "8",
     )  # fmt: skip
     assert len(answer["samples"]) == 4

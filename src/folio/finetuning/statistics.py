@@ -5,8 +5,10 @@ Lengths and tokens are places in rows: the ids of an example but the last.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,7 +50,7 @@ class SplitStatistics:
 
 
 @dataclass(frozen=True)
-class DataStatistics:
+class CountsBySide(ABC):
     """What the examples of all sides are like, for a context of ``block_size``."""
 
     block_size: int
@@ -56,22 +58,52 @@ class DataStatistics:
     """The format, and how it was found."""
     template: str | None
     duplicates_across: int
-    """Records of one side that equal one of another."""
+    """Records of one side that equal one of another; of preferences, records whose prompt another side has."""
     deduplicated: bool
     """Whether duplicates were left out."""
-    sides: tuple[SplitStatistics, ...]
+    sides: tuple[Any, ...]
+
+    counted: ClassVar[str]
+    """What is counted."""
+    across: ClassVar[str]
+    """What a duplicate across the split is called."""
+
+    @abstractmethod
+    def quantities(self) -> list[tuple[str, str, str]]:
+        """Title, attribute of a side, and format of each row; the third is that of duplicates."""
 
     def header(self) -> list[str]:
         """The names of the columns: what is counted, then a column per side."""
-        return ["examples", *(side.side for side in self.sides)]
+        return [self.counted, *(side.side for side in self.sides)]
 
     def rows(self) -> list[list[str]]:
         """A row of text per quantity, in the order of :meth:`header`."""
-        out = "left out" if self.deduplicated else "kept"
-        named = [
+        table = [
+            [title, *(format(getattr(side, name), how) for side in self.sides)]
+            for title, name, how in self.quantities()
+        ]
+        across = [f"{self.duplicates_across:,}", *("" for _ in self.sides[1:])]
+        return [*table[:3], [f"{self.across}, {self.treated}", *across], *table[3:]]
+
+    @property
+    def treated(self) -> str:
+        """What was done with duplicates."""
+        return "left out" if self.deduplicated else "kept"
+
+
+@dataclass(frozen=True)
+class DataStatistics(CountsBySide):
+    """What the examples of all sides are like, for a context of ``block_size``."""
+
+    sides: tuple[SplitStatistics, ...]
+    counted = "examples"
+    across = "duplicates across the split"
+
+    def quantities(self) -> list[tuple[str, str, str]]:
+        return [
             ("documents", "documents", ","),
             ("examples used", "examples", ","),
-            (f"duplicates, {out}", "duplicates", ","),
+            (f"duplicates, {self.treated}", "duplicates", ","),
             ("nothing to learn, left out", "nothing_to_learn", ","),
             (f"longer than {self.block_size:,}, truncated", "truncated", ","),
             (f"longer than {self.block_size:,}, dropped", "dropped", ","),
@@ -87,9 +119,6 @@ class DataStatistics:
             ("examples with a token cut at a boundary", "cut_tokens", ","),
             ("characters unknown to the tokenizer", "unknown_characters", ","),
         ]
-        table = [[title, *(format(getattr(side, name), how) for side in self.sides)] for title, name, how in named]
-        across = [f"{self.duplicates_across:,}", *("" for _ in self.sides[1:])]
-        return [*table[:3], [f"duplicates across the split, {out}", *across], *table[3:]]
 
 
 def split_statistics(

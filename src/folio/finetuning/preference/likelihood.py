@@ -5,7 +5,7 @@ N tokens of one pass, P pairs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
@@ -45,7 +45,7 @@ def answer_log_probabilities(
     model.eval()
     try:
         with torch.no_grad(), autocast or nullcontext():
-            for members, counts in _own(_passes(examples, pass_tokens), ranks):
+            for members, counts in ranks.in_turns(_passes(examples, pass_tokens)):
                 poll()
                 values = _one_pass(model, [examples[index] for index in members], device)
                 if counts:
@@ -53,9 +53,8 @@ def answer_log_probabilities(
     finally:
         model.train(was_training)
     log_p = np.full(len(examples), np.nan)
-    for share in ranks.gather(found):
-        for members, values in share:
-            log_p[members] = values
+    for members, values in ranks.gather_turns(found):
+        log_p[members] = values
     return log_p.reshape(2, -1)
 
 
@@ -79,15 +78,3 @@ def _passes(examples: Sequence[Example], pass_tokens: int) -> list[list[int]]:
         passes[-1].append(index)
         room -= 1
     return passes
-
-
-def _own(passes: Sequence[list[int]], ranks: Ranks) -> Iterator[tuple[list[int], bool]]:
-    """This rank's share of ``passes``, and whether it counts.
-
-    Where the last round leaves some ranks without one they do its first again for nothing, since a model that is spread
-    over ranks needs all of them at every pass.
-    """
-    for start in range(0, len(passes), ranks.world_size):
-        turn = passes[start : start + ranks.world_size]
-        counts = ranks.rank < len(turn)
-        yield turn[ranks.rank if counts else 0], counts

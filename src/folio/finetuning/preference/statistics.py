@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from folio.finetuning.preference.pairs import EncodedPair, Pair
+from folio.finetuning.statistics import CountsBySide
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,18 @@ class SidePairs:
 
 
 @dataclass(frozen=True)
-class PairStatistics:
+class PairStatistics(CountsBySide):
     """What the pairs of all sides are like, for a context of ``block_size``."""
 
-    block_size: int
-    format: str
-    """The format, and how it was found."""
-    template: str | None
-    duplicates_across: int
-    """Records of one side whose prompt another has."""
-    deduplicated: bool
-    """Whether duplicates were left out."""
     sides: tuple[SidePairs, ...]
+    counted = "pairs"
+    across = "prompts on both sides of the split"
 
-    def header(self) -> list[str]:
-        """The names of the columns: what is counted, then a column per side."""
-        return ["pairs", *(side.side for side in self.sides)]
-
-    def rows(self) -> list[list[str]]:
-        """A row of text per quantity, in the order of :meth:`header`."""
-        out = "left out" if self.deduplicated else "kept"
-        named = [
+    def quantities(self) -> list[tuple[str, str, str]]:
+        return [
             ("documents", "documents", ","),
             ("pairs used", "pairs", ","),
-            (f"duplicates, {out}", "duplicates", ","),
+            (f"duplicates, {self.treated}", "duplicates", ","),
             ("empty answer, left out", "empty", ","),
             ("equal answers, left out", "equal", ","),
             (f"longer than {self.block_size:,}, truncated", "truncated", ","),
@@ -87,9 +76,6 @@ class PairStatistics:
             ("pairs with a token cut at a boundary", "cut_tokens", ","),
             ("characters unknown to the tokenizer", "unknown_characters", ","),
         ]
-        table = [[title, *(format(getattr(side, name), how) for side in self.sides)] for title, name, how in named]
-        across = [f"{self.duplicates_across:,}", *("" for _ in self.sides[1:])]
-        return [*table[:3], [f"prompts on both sides of the split, {out}", *across], *table[3:]]
 
 
 def side_pairs(

@@ -9,6 +9,7 @@ from typing import Any
 from folio.artifacts import environment, refuse_occupied
 from folio.checksums import read_sealed_json
 from folio.finetuning.samples import sample_prompts
+from folio.finetuning.statistics import CountsBySide
 from folio.ranks import Ranks
 from folio.tokenizer import load_tokenizer
 from folio.training.checkpoint import list_checkpoints
@@ -87,7 +88,7 @@ def job_of(
     return job
 
 
-def show_data(statistics: Any, terminal: Terminal) -> None:
+def show_data(statistics: CountsBySide, terminal: Terminal) -> None:
     """What the examples are like, before anything is spent on them."""
     header = statistics.header()
     template = f", template {statistics.template}" if statistics.template else ""

@@ -24,9 +24,8 @@ from folio.finetuning.preference.objective import Preference
 from folio.finetuning.preference.pair_sets import PairSets, pair_sets
 from folio.finetuning.preference.pairs import Pair
 from folio.finetuning.preference.reference import Reference, make_reference
-from folio.finetuning.preference.statistics import PairStatistics
 from folio.finetuning.splits import Side
-from folio.finetuning.statistics import DataStatistics
+from folio.finetuning.statistics import CountsBySide
 from folio.finetuning.templates import with_template
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
@@ -73,7 +72,7 @@ class Task(ABC):
         """The facts of a validation line; empty if nothing was held out."""
 
     @property
-    def statistics(self) -> DataStatistics | PairStatistics:
+    def statistics(self) -> CountsBySide:
         return self.sets.statistics
 
     @property
