@@ -1,4 +1,4 @@
-"""``folio finetune``: from a base and examples to a run by every method: what it holds, who opens it, what it learned."""
+"""``folio finetune``: from base and examples to a run by every method: what it holds, who opens it, what it learned."""
 
 from __future__ import annotations
 

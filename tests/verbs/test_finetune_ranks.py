@@ -120,8 +120,8 @@ def test_samples_and_what_was_forgotten_are_made_once(home: Path, tmp_path: Path
     run = tmp_path / "run"
     answer = on_two(
         tmp_path, *data_of(home), "--method", "lora", "--out", run, *SHORT, "--train.device", "cpu",
-        "--train.precision", "fp32", "--samples.count", "2", "--forgetting.text", home / "text.txt", "--train.sample-every", "3",
-        "--generation.max-new-tokens", "8",
+        "--train.precision", "fp32", "--samples.count", "2", "--forgetting.text", home / "text.txt",
+        "--train.sample-every", "3", "--generation.max-new-tokens", "8",
     )  # fmt: skip
     assert len(answer["samples"]) == 4
     assert len((run / "samples.jsonl").read_text().splitlines()) == 4
