@@ -11,7 +11,7 @@ import torch
 
 from folio.finetuning import measure
 from folio.finetuning.batches import evaluation_rows
-from folio.finetuning.examples import Encoder, Example
+from folio.finetuning.examples import Encoder, Example, fitted
 from folio.finetuning.formats import Record
 from folio.finetuning.measure import Held, first_tokens, loss_of_examples
 from folio.finetuning.objective import PackedTokens
@@ -170,3 +170,22 @@ def test_a_single_example_has_no_standard_error_that_could_mislead(model: GPT) -
     assert math.isnan(found["standard_error_nats"])
     assert found["examples"] == 1
     assert int((held.passes[0].targets != IGNORE).sum()) == found["tokens"]
+
+
+def test_what_end_of_text_costs_is_told_apart_and_examples_cut_off_do_not_count(model: GPT) -> None:
+    examples = encoded()
+    costs = []
+    with torch.no_grad():
+        for one in examples:
+            ids = torch.from_numpy(one.ids.astype(np.int64))
+            logprobs = model.eval()(ids[None, :-1])[0].double().log_softmax(-1)
+            costs.append(-float(logprobs[-1, ids[-1]]))
+    found = loss_of_examples(model, held_of(), PackedTokens(SHAPE))
+    assert found["end_nats"] == pytest.approx(sum(costs) / len(costs), rel=1e-5)
+    cut = [fitted(one, 12, "truncate") for one in examples]
+    kept = [cost for cost, one in zip(costs, examples, strict=True) if one.length <= 12]
+    assert 0 < len(kept) < len(costs)
+    held = Held.of([one for one in cut if one is not None], TOKENIZER, 48, True)
+    assert loss_of_examples(model, held, PackedTokens(SHAPE))["end_nats"] == pytest.approx(
+        sum(kept) / len(kept), rel=1e-5
+    )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Held:
     examples: tuple[Example, ...]
     text_bytes: int
     passes: tuple[PackedRows, ...]
+    end_id: int | None
+    """What a whole example ends in."""
 
     @classmethod
     def of(
@@ -50,7 +52,7 @@ class Held:
         texts = (one.ids[one.learned & ~np.isin(one.ids, special)] for one in chosen)
         rows = max(1, PASS_TOKENS // block_size)
         passes = tuple(evaluation_rows(chosen, block_size, rows, packing))
-        return cls(tuple(chosen), sum(len(tokenizer.decode_bytes(ids)) for ids in texts), passes)
+        return cls(tuple(chosen), sum(len(tokenizer.decode_bytes(ids)) for ids in texts), passes, tokenizer.eot_id)
 
 
 def first_tokens(examples: Sequence[Example], tokens: int) -> Iterator[Example]:
@@ -74,11 +76,12 @@ def loss_of_examples(
 ) -> dict[str, Any]:
     """Nats per learned token over all of ``held``, with the standard error over examples, for a line of metrics.
 
-    ``bits_per_byte`` divides by the bytes of the learned text, and counts what the end-of-text costs. ``ranks`` share
+    ``bits_per_byte`` divides by the bytes of the learned text, and counts what the end-of-text costs. ``end_nats`` is
+    that cost alone, its mean over examples that have their end: how well the model knows when to stop. ``ranks`` share
     the passes; the numbers are the same for any number of them. ``poll`` is called between passes.
     """
     device = model.embed.weight.device
-    own: list[list[tuple[float, int]]] = []
+    own: list[list[_ExampleLoss]] = []
     was_training = model.training
     model.eval()
     try:
@@ -88,11 +91,13 @@ def loss_of_examples(
                 ids, targets, context = objective.inputs(rows, device)
                 each = model.token_nats(ids, targets, context).cpu().double().flatten()
                 if counts:
-                    own.append(list(_by_example(each.numpy(), rows, objective.across)))
+                    own.append(list(_by_example(each.numpy(), rows, objective.across, held.end_id)))
     finally:
         model.train(was_training)
-    nats, tokens = zip(*(example for part in ranks.gather_turns(own) for example in part), strict=True)
-    loss, count = ratio(nats, tokens), sum(tokens)
+    examples = [example for part in ranks.gather_turns(own) for example in part]
+    loss = ratio([one.nats for one in examples], [one.tokens for one in examples])
+    count = sum(one.tokens for one in examples)
+    ends = [one.end_nats for one in examples if one.end_nats is not None]
     return {
         "nats_per_token": loss.value,
         "standard_error_nats": loss.standard_error,
@@ -100,18 +105,29 @@ def loss_of_examples(
         "bits_per_byte": loss.value * count / math.log(2) / held.text_bytes if held.text_bytes else math.nan,
         "tokens": count,
         "examples": loss.n,
+        "end_nats": sum(ends) / len(ends) if ends else math.nan,
         "convention": ACROSS if objective.across else CONVENTION,
     }
 
 
-def _by_example(nats_N: np.ndarray, rows: PackedRows, across: bool) -> Iterator[tuple[float, int]]:
-    """Summed nats and learned tokens of each example in ``rows``; nats are those of real tokens, or of all places."""
+class _ExampleLoss(NamedTuple):
+    """Summed nats and learned tokens of an example, and the nats of its end-of-text; None if it was cut off."""
+
+    nats: float
+    tokens: int
+    end_nats: float | None
+
+
+def _by_example(nats_N: np.ndarray, rows: PackedRows, across: bool, end_id: int | None) -> Iterator[_ExampleLoss]:
+    """The loss of each example in ``rows``; ``nats_N`` are those of real tokens, or of all places."""
     places, start = rows.targets.shape[1], 0
     for row, lengths in enumerate(rows.lengths):
         if across:
             start = row * places
         within = 0
         for length in lengths:
-            learned = int((rows.targets[row, within : within + length] != IGNORE).sum())
-            yield float(nats_N[start : start + length].sum()), learned
+            targets = rows.targets[row, within : within + length]
+            nats = nats_N[start : start + length]
+            end = float(nats[-1]) if targets[-1] == end_id else None
+            yield _ExampleLoss(float(nats.sum()), int((targets != IGNORE).sum()), end)
             start, within = start + length, within + length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,17 @@ from folio.training.objective import loss_key
 from folio.verbs.action import Terminal
 from folio.verbs.evaluate import EvaluateOptions
 from folio.verbs.finetune.forgetting import forgetting
-from folio.verbs.finetune.recipe import FinetuneRecipe
+from folio.verbs.finetune.recipe import ADAPTERS, FinetuneRecipe
 from folio.verbs.finetune.samples import write_samples
 from folio.verbs.library import load
 
+HARDLY_ENDS = math.log(20)
+"""Nats of end-of-text, where one is due, beyond which a text will hardly end by itself."""
+HARDLY = "Texts will hardly end by themselves: train longer, or at a higher rate."
+FROZEN = (
+    " If the base has hardly met an end-of-text, its row in the frozen head is that of any unseen token: use --method "
+    "full, or another base."
+)
 MADE = "looked at"
 """The event after which nothing is left to be made of a run."""
 
@@ -38,12 +46,17 @@ class Afterwards:
         best = best_checkpoint(list_checkpoints(run))
         assert best is not None
         found: dict[str, Any] = {}
-        losses = epoch_losses(read_metrics(run), cast(LossKey, loss_key(unit)))
+        lines = read_metrics(run)
+        losses = epoch_losses(lines, cast(LossKey, loss_key(unit)))
         if losses:
             terminal.table(HEADER, epoch_rows(losses))
         if (turn := turn_of(losses)) is not None:
             terminal.print(f"overfitting {turn.words}")
             found["overfitting"] = {"outcome": turn.outcome, "words": turn.words}
+        if ends := [line["end_nats"] for line in lines if line.get("end_nats") is not None]:
+            terminal.print(f"ending     end-of-text costs {ends[-1]:.2f} nats, of the base {ends[0]:.2f}")
+            if ends[-1] > HARDLY_ENDS:
+                terminal.print(f"           {HARDLY}{FROZEN if self.recipe.method in ADAPTERS else ''}", style="yellow")
         if self.prompts:
             model = load(run, device=self.recipe.train.device)
             found["samples"] = write_samples(
