@@ -21,6 +21,10 @@ READABLE = "Folio reads .txt, .jsonl and .parquet; .txt and .jsonl also as .gz, 
 _CHUNK_BYTES = 1 << 20
 
 
+class Damaged(DataError):
+    """Content that is not what its file's kind promises: bytes that are not UTF-8, a broken archive or line."""
+
+
 @dataclass(frozen=True, slots=True)
 class TextFile:
     """A file of text: its place, its ``name`` relative to what the user gave (the same on every machine), its kind."""
@@ -38,7 +42,7 @@ def find_files(given: str) -> list[TextFile]:
     """
     path = Path(given).expanduser()
     if path.is_file():
-        if (single := _text_file(path, path.name)) is None:
+        if (single := text_file(path, path.name)) is None:
             raise DataError(f"'{given}' is no kind of text known here", f"{READABLE}.")
         return [single]
     if path.is_dir():
@@ -50,14 +54,15 @@ def find_files(given: str) -> list[TextFile]:
             raise DataError(f"nothing matches '{given}'", "Check the pattern; quote it so that the shell leaves it be.")
     else:
         raise DataError(f"'{given}' does not exist", "Check the path.")
-    files = [_text_file(file, file.relative_to(root).as_posix()) for file in found if file.is_file()]
+    files = [text_file(file, file.relative_to(root).as_posix()) for file in found if file.is_file()]
     texts = sorted((file for file in files if file is not None), key=lambda file: file.name)
     if not texts:
         raise DataError(f"'{given}' holds no text", f"{READABLE}.")
     return texts
 
 
-def _text_file(path: Path, name: str) -> TextFile | None:
+def text_file(path: Path, name: str) -> TextFile | None:
+    """``path`` as a file of text, by its endings; None for one of a kind that is not read here."""
     packing = path.suffix if path.suffix in PACKINGS else ""
     kind = Path(path.stem).suffix if packing else path.suffix
     readable = kind in KINDS and not (packing and kind == ".parquet")
@@ -79,28 +84,35 @@ def _fixed_part(pattern: Path) -> Path:
 @contextmanager
 def open_bytes(file: TextFile) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked. What goes wrong while it is open becomes a :class:`DataError` naming the file."""
-    zstandard = require("zstandard", "data") if file.packing == ".zst" else None
+    try:
+        with open(file.path, "rb") as raw, unpacked(raw, file.packing, file.path) as stream:
+            yield stream
+    except FileNotFoundError:
+        raise DataError(f"'{file.path}' was there and is gone", "Put it back, or leave it out of the path.") from None
+    except OSError as error:
+        raise DataError(f"'{file.path}' cannot be read: {error.strerror or error}", "Check the file.") from None
+
+
+@contextmanager
+def unpacked(raw: IO[bytes], packing: str, path: object) -> Iterator[IO[bytes]]:
+    """What is packed in ``raw`` as ``.gz``, ``.xz``, ``.zst`` or not at all; :class:`Damaged` names ``path``."""
+    zstandard = require("zstandard", "data") if packing == ".zst" else None
     damaged: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
     if zstandard is not None:
         damaged += (zstandard.ZstdError,)
     try:
-        with open(file.path, "rb") as raw:
-            if file.packing == ".gz":
-                with gzip.GzipFile(fileobj=raw) as unpacked:
-                    yield cast(IO[bytes], unpacked)
-            elif file.packing == ".xz":
-                with lzma.LZMAFile(raw) as unpacked_xz:
-                    yield unpacked_xz
-            elif zstandard is not None:
-                yield io.BufferedReader(_ZstdStream(raw, zstandard), _CHUNK_BYTES)
-            else:
-                yield raw
-    except FileNotFoundError:
-        raise DataError(f"'{file.path}' was there and is gone", "Put it back, or leave it out of the path.") from None
+        if packing == ".gz":
+            with gzip.GzipFile(fileobj=raw) as from_gzip:
+                yield cast(IO[bytes], from_gzip)
+        elif packing == ".xz":
+            with lzma.LZMAFile(raw) as from_xz:
+                yield from_xz
+        elif zstandard is not None:
+            yield io.BufferedReader(_ZstdStream(raw, zstandard), _CHUNK_BYTES)
+        else:
+            yield raw
     except damaged as error:
-        raise DataError(f"'{file.path}' is damaged: {error}", "Get the file again.") from None
-    except OSError as error:
-        raise DataError(f"'{file.path}' cannot be read: {error.strerror or error}", "Check the file.") from None
+        raise Damaged(f"'{path}' is damaged: {error}", "Get the file again.") from None
 
 
 class _ZstdStream(io.RawIOBase):

@@ -6,14 +6,24 @@ A .txt is held whole (it is one document); a .jsonl line by line; a .parquet row
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Protocol
 
 from folio.corpus.document import Document
-from folio.corpus.files import TextFile, open_bytes
+from folio.corpus.files import Damaged, TextFile, open_bytes
 from folio.errors import DataError, nearest, require
 
 _BOM = b"\xef\xbb\xbf"
+
+
+class Named(Protocol):
+    """A file as messages call it (``path``) and as its documents do (``name``)."""
+
+    @property
+    def path(self) -> object: ...
+
+    @property
+    def name(self) -> str: ...
 
 
 def read_documents(file: TextFile, text_field: str) -> Iterator[Document]:
@@ -29,31 +39,55 @@ def read_documents(file: TextFile, text_field: str) -> Iterator[Document]:
 
 def _read_txt(file: TextFile, text_field: str) -> Iterator[Document]:
     with open_bytes(file) as stream:
-        content = stream.read()
-    yield Document(file.name, _decoded(content, file, 0), file.name)
+        yield text_in(stream, file)
 
 
 def _read_jsonl(file: TextFile, text_field: str) -> Iterator[Document]:
-    offset = 0
     with open_bytes(file) as stream:
-        for number, line in enumerate(stream, 1):
+        yield from records_in(stream, file, text_field)
+
+
+def text_in(stream: IO[bytes], file: Named) -> Document:
+    """All of an unpacked stream as one document."""
+    return Document(file.name, _decoded(stream.read(), file, 0), file.name)
+
+
+def records_in(
+    stream: IO[bytes],
+    file: Named,
+    text_field: str,
+    *,
+    id_field: str = "id",
+    on_damage: Callable[[Damaged], None] | None = None,
+) -> Iterator[Document]:
+    """The documents of an unpacked stream of JSON lines. A line that cannot be read is an error, or with ``on_damage``
+    told and passed over; a record without a text under ``text_field`` is an error either way."""
+    offset = 0
+    for number, line in enumerate(stream, 1):
+        try:
             text = _decoded(line, file, offset)
-            offset += len(line)
-            if text.strip():
-                yield _record(text, file, number, text_field)
+            document = _record(text, file, number, text_field, id_field) if text.strip() else None
+        except Damaged as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+            document = None
+        offset += len(line)
+        if document is not None:
+            yield document
 
 
-def _record(line: str, file: TextFile, number: int, text_field: str) -> Document:
+def _record(line: str, file: Named, number: int, text_field: str, id_field: str) -> Document:
     where = f"'{file.path}', line {number}"
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         problem = f"{where} is not JSON: {error.msg} (column {error.colno})"
-        raise DataError(problem, "Mend or remove the line.") from None
+        raise Damaged(problem, "Mend or remove the line.") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is JSON that cannot be read: {error}", "Mend or remove the line.") from None
+        raise Damaged(f"{where} is JSON that cannot be read: {error}", "Mend or remove the line.") from None
     if not isinstance(record, dict):
-        raise DataError(f"{where} holds {type(record).__name__}, not an object", "One JSON object a line is read.")
+        raise Damaged(f"{where} holds {type(record).__name__}, not an object", "One JSON object a line is read.")
     if text_field not in record:
         raise DataError(f"{where} has no field '{text_field}'", _field_remedy(text_field, list(record)))
     text = "" if record[text_field] is None else record[text_field]
@@ -62,8 +96,8 @@ def _record(line: str, file: TextFile, number: int, text_field: str) -> Document
             f"{where}: '{text_field}' is {type(text).__name__}, not text", _field_remedy(text_field, list(record))
         )
     if not _encodable(text):
-        raise DataError(f"{where} holds half a surrogate pair, which is no text", "Mend or remove the line.")
-    return Document(_name(record.get("id"), f"{file.name}:{number}"), text, file.name)
+        raise Damaged(f"{where} holds half a surrogate pair, which is no text", "Mend or remove the line.")
+    return Document(document_id(record.get(id_field), f"{file.name}:{number}"), text, file.name)
 
 
 def _read_parquet(file: TextFile, text_field: str) -> Iterator[Document]:
@@ -74,20 +108,21 @@ def _read_parquet(file: TextFile, text_field: str) -> Iterator[Document]:
         try:
             table = parquet.ParquetFile(stream)
             columns = list(table.schema_arrow.names)
-            _check_column(file, text_field, columns, table.schema_arrow, pyarrow)
+            check_column(file, text_field, columns, table.schema_arrow, pyarrow)
             wanted = [name for name in (text_field, "id") if name in columns]
             for group in range(table.num_row_groups):
                 rows = table.read_row_group(group, columns=wanted).to_pydict()
                 names = rows.get("id") or [None] * len(rows[text_field])
                 for name, text in zip(names, rows[text_field], strict=True):
                     number += 1
-                    yield Document(_name(name, f"{file.name}:{number}"), text or "", file.name)
+                    yield Document(document_id(name, f"{file.name}:{number}"), text or "", file.name)
         except (pyarrow.ArrowException, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(f"'{file.path}' is damaged after row {number}: {reason}", "Get the file again.") from None
 
 
-def _check_column(file: TextFile, text_field: str, columns: list[str], schema: Any, pyarrow: Any) -> None:
+def check_column(file: Named, text_field: str, columns: list[str], schema: Any, pyarrow: Any) -> None:
+    """:class:`DataError`, with the nearest name, unless the column is there and holds text."""
     if text_field not in columns:
         raise DataError(f"'{file.path}' has no column '{text_field}'", _field_remedy(text_field, columns))
     kind = schema.field(text_field).type
@@ -103,11 +138,12 @@ def _field_remedy(text_field: str, found: list[str]) -> str:
     return f"{hint}Set text_field to the one that holds the text, of: {', '.join(map(str, found)) or 'none'}."
 
 
-def _name(given: object, otherwise: str) -> str:
+def document_id(given: object, otherwise: str) -> str:
+    """A record's own id, a text or a whole number, or else ``otherwise``."""
     return str(given) if isinstance(given, str | int) and not isinstance(given, bool) and given != "" else otherwise
 
 
-def _decoded(content: bytes, file: TextFile, offset: int) -> str:
+def _decoded(content: bytes, file: Named, offset: int) -> str:
     """UTF-8 as text, without the byte-order mark a file may open with; ``content`` begins at ``offset`` of the file."""
     start = len(_BOM) if offset == 0 and content.startswith(_BOM) else 0
     try:
@@ -115,7 +151,7 @@ def _decoded(content: bytes, file: TextFile, offset: int) -> str:
     except UnicodeDecodeError as error:
         place = offset + start + error.start
         value = content[start + error.start]
-        raise DataError(
+        raise Damaged(
             f"'{file.path}' is not UTF-8: byte {place:,} is 0x{value:02x}",
             f"Convert it, for example: iconv -f latin1 -t utf-8 '{file.path}'",
         ) from None

@@ -8,12 +8,14 @@ notebook or the command line, and ends by itself when its parent is gone, howeve
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
 import struct
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from folio.tokenizer import Tokenizer
 
 LENGTH = struct.Struct("<Q")
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""How the system says that a disk is full; the parent tells the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +76,43 @@ def receive(stream: BinaryIO) -> bytes | None:
 
 def main() -> None:
     """Receive an :class:`Encoding`, then pieces until the parent is gone; answer each with its ids or its error."""
+    serve(lambda encoding, pieces, say: encoding.encode(pieces).tobytes())
+
+
+def serve(respond: Callable[[Any, Any, Callable[[Any], None]], Any]) -> None:
+    """Answer over standard input and output until the parent is gone.
+
+    The first message is what every ``respond(first, message, say)`` is given; it is answered with None. ``say`` sends
+    something ahead of the answer. What is raised is the answer, as the user's or the system's error where it is one.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not write into the answers
-    questions = sys.stdin.buffer
-    encoding: Encoding | None = None
-    while (message := receive(questions)) is not None:
-        answer: Any
+    first: Any = None
+
+    def say(message: Any) -> None:
+        send(answers, pickle.dumps(message))
+
+    while (message := receive(sys.stdin.buffer)) is not None:
+        answer: Any = None
         try:
-            if encoding is None:
-                encoding, answer = pickle.loads(message), None
+            if first is None:
+                first = pickle.loads(message)
             else:
-                answer = encoding.encode(pickle.loads(message)).tobytes()
-        except UserError as error:
-            answer = error
-        except BaseException:
-            answer = RuntimeError("an encoding process failed:\n" + traceback.format_exc())
-        try:
-            send(answers, pickle.dumps(answer))
+                answer = respond(first, pickle.loads(message), say)
         except BrokenPipeError:
             return
+        except UserError as error:
+            answer = error
+        except OSError as error:
+            answer = OSError(error.errno, error.strerror) if error.errno in NO_ROOM else _failure()
+        except BaseException:
+            answer = _failure()
+        try:
+            say(answer)
+        except BrokenPipeError:
+            return
+
+
+def _failure() -> RuntimeError:
+    return RuntimeError("an encoding process failed:\n" + traceback.format_exc())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import time
@@ -22,7 +21,7 @@ from folio.shards.format import dtype_for
 from folio.shards.journal import SplitProgress, Workplace, partial_folder, workplace
 from folio.shards.manifest import KIND, describe, shards_manifest
 from folio.shards.pool import EncoderPool, cores
-from folio.shards.worker import Encoding
+from folio.shards.worker import NO_ROOM, Encoding
 
 if TYPE_CHECKING:
     from folio.corpus import Document
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 SAVE_EVERY_S = 1.0
 """At most this much work is lost to a kill; each save waits for the disk."""
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +64,9 @@ def write_shards(
     :class:`Interrupted` on Ctrl-C. After the last two the same call goes on from where it stopped.
     """
     config = config or ShardsConfig()
-    job = _job(splits, tokenizer, config, source)
+    job = job_of(splits, tokenizer, config, source)
     tell = on_progress or (lambda progress: None)
-    if _is_done(to, job):
+    if is_done(to, job):
         shutil.rmtree(partial_folder(to), ignore_errors=True)
         return open_shards(to, tokenizer)
     encoding = Encoding(tokenizer, job["tokenizer"]["eot_id"], dtype_for(tokenizer.vocab_size))
@@ -79,7 +76,7 @@ def write_shards(
                 tell(WriteProgress(next(iter(splits)), 0, 0, 0, place.note))
             for name, documents in splits.items():
                 _write_split(name, documents, place, pool, tell)
-            _finish(place, parents)
+            finish(place, parents)
     except KeyboardInterrupt:
         raise Interrupted(f"writing '{to}' was stopped; the same command goes on from where it stopped") from None
     except OSError as error:
@@ -92,7 +89,7 @@ def write_shards(
     return open_shards(to, tokenizer, verify=False)
 
 
-def _job(
+def job_of(
     splits: Mapping[str, Any], tokenizer: Tokenizer, config: ShardsConfig, source: dict[str, Any]
 ) -> dict[str, Any]:
     """All that the bytes depend on."""
@@ -112,7 +109,7 @@ def _job(
     return dict(json.loads(json.dumps(job)))  # as it will be read back
 
 
-def _is_done(to: Path, job: dict[str, Any]) -> bool:
+def is_done(to: Path, job: dict[str, Any]) -> bool:
     """Whether ``to`` already holds exactly what is asked for, by the fingerprint of its source."""
     if "fingerprint" not in job["source"] or not (to / MANIFEST).exists():
         return False
@@ -185,7 +182,8 @@ def _save(place: Workplace, writer: SplitWriter) -> None:
     place.save()
 
 
-def _finish(place: Workplace, parents: Iterable[Parent]) -> None:
+def finish(place: Workplace, parents: Iterable[Parent]) -> None:
+    """Describe what the journal says was written, and give the finished shards their name."""
     journal = place.journal
     recorded = ("tokenizer", "dtype", "tokens_per_shard", "source")
     splits = {

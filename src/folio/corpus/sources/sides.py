@@ -1,0 +1,48 @@
+"""Which documents of a planned source are held out: by the hash of each, or the first file as custom has it.
+
+Both look at the source alone, never at who reads it or when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from folio.corpus.document import Document
+from folio.corpus.sources.plan import Part, Plan
+from folio.corpus.splitting import HashSplit, Side
+from folio.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class ByHash:
+    """The rule of :class:`folio.corpus.splitting.HashSplit`: a document is held out if the sha256 of its text, as a
+    number in [0, 1), is below ``fraction``. Equal texts are on one side, wherever in the source they stand."""
+
+    fraction: float
+
+    def side(self, part: Part, document: Document) -> Side:
+        ((side, _),) = HashSplit(self.fraction).parts(document)
+        return side
+
+
+@dataclass(frozen=True, slots=True)
+class FirstParts:
+    """The first ``count`` parts are held out, whole. Equal texts may stand on both sides."""
+
+    count: int
+
+    def side(self, part: Part, document: Document) -> Side:
+        return "val" if part.number < self.count else "train"
+
+
+Sides = ByHash | FirstParts
+
+
+def first_file(plan: Plan) -> FirstParts:
+    """The rule that holds out the first file with anything in it; :class:`DataError` if the source has no second."""
+    filled = [file for file in plan.files if file.parts]
+    if len(filled) < 2:
+        raise DataError(
+            "the first file is to be held out, and the source has no second", "Hold out documents by hash instead."
+        )
+    return FirstParts(filled[0].parts)

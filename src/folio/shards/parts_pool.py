@@ -1,0 +1,88 @@
+"""Parts encoded by several processes, the records in order, a bounded number of parts under way."""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from types import TracebackType
+
+from folio.corpus.sources import Part
+from folio.shards.child import Child
+from folio.shards.parts_encode import PartEncoding, Told
+from folio.shards.parts_journal import PartRecord
+
+AHEAD = 4
+"""Parts under way or waiting for their turn, for each process: so many finished parts lie on the disk unmerged."""
+
+
+class PartsPool:
+    """Encodes parts in ``workers`` processes. ``tell`` hears what they say, ``done`` of each part as soon as it is
+    there; both from threads of the pool's own, one at a time each."""
+
+    def __init__(
+        self, job: PartEncoding, workers: int, tell: Callable[[Told], None], done: Callable[[PartRecord], None]
+    ) -> None:
+        self.workers = workers
+        self._job = job
+        self._tell = tell
+        self._done = done
+        self._processes: list[_Process] = []
+        self._idle: SimpleQueue[_Process] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="folio-parts")
+
+    def __enter__(self) -> PartsPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            process.stop()
+        self._threads.shutdown(cancel_futures=True)
+
+    def encode(self, parts: Iterable[Part]) -> Iterator[PartRecord]:
+        """The record of each part, in order."""
+        setup = pickle.dumps(self._job)
+        under_way: deque[Future[PartRecord]] = deque()
+        for part in parts:
+            if len(self._processes) < self.workers:  # no more processes than parts
+                process = _Process(setup)
+                self._processes.append(process)
+                self._idle.put(process)
+            under_way.append(self._threads.submit(self._encode, part))
+            if len(under_way) >= AHEAD * self.workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+    def _encode(self, part: Part) -> PartRecord:
+        process = self._idle.get()
+        try:
+            record = process.ask(part, self._tell)
+        finally:
+            self._idle.put(process)
+        self._done(record)
+        return record
+
+
+class _Process(Child):
+    """One child process; see :mod:`folio.shards.parts_encode`."""
+
+    def __init__(self, setup: bytes) -> None:
+        remedy = "Run the same command again with fewer workers: what is done is kept."
+        super().__init__("folio.shards.parts_encode", "an encoding process", remedy)
+        self.say(setup)
+        self._ready = False
+
+    def ask(self, part: Part, tell: Callable[[Told], None]) -> PartRecord:
+        if not self._ready:
+            self.answer()
+            self._ready = True
+        self.say(pickle.dumps(part))
+        while isinstance(answer := self.answer(), Told):
+            tell(answer)
+        assert isinstance(answer, PartRecord)
+        return answer
