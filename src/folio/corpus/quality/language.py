@@ -1,0 +1,61 @@
+"""The language of a document, by the naive Bayes model over bytes that comes with the package py3langid.
+
+py3langid 0.4 (BSD 3-clause, 4.6 MB with its model, nothing fetched when it runs) is langid.py (Lui & Baldwin 2012) made
+faster and trained anew on 139 languages and on what is no language at all.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from folio.corpus.quality.verdict import Fault
+from folio.errors import ConfigError, nearest, require
+
+WINDOW_CHARACTERS = 2000
+"""Of a text of more than three windows, the first, the middle and the last are read."""
+
+
+class LanguageFilter:
+    """Keeps documents that are in one of some ``languages`` with at least ``confidence``.
+
+    The model gives each language a probability; those of the wanted languages are added, so that a text between the two
+    forms of Norwegian passes where both are wanted. :class:`ConfigError` for a language that the model does not know,
+    :class:`folio.errors.MissingExtra` without the package.
+    """
+
+    def __init__(self, languages: tuple[str, ...], confidence: float) -> None:
+        self._model = _model()
+        known = sorted(set(self._model.labels))
+        for language in languages:
+            if language not in known:
+                guess = nearest(language, known)
+                hint = f"Did you mean '{guess}'? " if guess else ""
+                raise ConfigError(f"languages: '{language}' is not known", f"{hint}Known are: {', '.join(known)}.")
+        self._wanted = frozenset(languages)
+        self._confidence = confidence
+
+    def fault(self, text: str) -> Fault | None:
+        """``other language`` if the likeliest one is not wanted, ``language unsure`` if it is but too little so."""
+        ranked: list[tuple[str, float]] = self._model.rank(_sample(text))
+        sure = sum(probability for language, probability in ranked if language in self._wanted)
+        if sure >= self._confidence:
+            return None
+        language, probability = ranked[0]
+        reason = "language unsure" if language in self._wanted or probability < 0.5 else "other language"
+        return Fault(reason, f"{language} {probability:.2f}")
+
+
+@cache
+def _model() -> Any:
+    """The model, read once in a process: half a second and 100 MB."""
+    langid: Any = require("py3langid.langid", "data")
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+
+
+def _sample(text: str) -> str:
+    size = WINDOW_CHARACTERS
+    if len(text) <= 3 * size:
+        return text
+    middle = (len(text) - size) // 2
+    return "\n".join((text[:size], text[middle : middle + size], text[-size:]))
