@@ -78,6 +78,15 @@ def test_rows_end_at_end_of_text_while_others_go_on(model: GPT, bpe: Tokenizer) 
         assert "<|endoftext|>" not in answer.text
 
 
+def test_a_row_ends_at_every_id_that_ends(endless: GPT, bpe: Tokenizer) -> None:
+    config = GenerationConfig(max_new_tokens=40, temperature=0, seed=0)
+    (whole,) = generate(endless, bpe, ["To be"], config)
+    for end_id in dict.fromkeys(whole.ids):
+        (answer,) = generate(endless, bpe, ["To be"], config, end_ids=[end_id, bpe.vocab_size + 5])
+        assert answer.ids == whole.ids[: whole.ids.index(end_id)]
+        assert (answer.finish, answer.tokens_written) == ("end_of_text", len(answer.ids) + 1)
+
+
 def test_streamed_pieces_add_up_to_the_text_of_the_ids(endless: GPT, bpe: Tokenizer) -> None:
     generation = Generation(
         endless, bpe, ["To be", "naïve Ω"], GenerationConfig(max_new_tokens=50, temperature=1.2, seed=1)

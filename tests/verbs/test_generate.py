@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -99,6 +100,36 @@ def test_weights_may_be_smaller(folder: Path, capsys: pytest.CaptureFixture[str]
     answer = answer_of(capsys, str(folder), "--prompt", "abc", "--dtype", dtype, *GREEDY)
     assert answer["dtype"] == dtype
     assert len(answer["answers"][0]["ids"]) == 12
+
+
+def test_every_id_that_the_folder_ends_with_ends_a_text(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As transformers reads the same folder; kept when the model is saved again."""
+    endless = folio.load(folder, device="cpu")
+    written = endless.generate("abc", temperature=0, max_new_tokens=12)
+    last = written[5]
+    ends = [endless.tokenizer.eot_id, endless.tokenizer.id_of(last)]
+    two = Path(shutil.copytree(folder, tmp_path / "two"))
+    (two / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    (answer,) = answer_of(capsys, str(two), "--prompt", "abc", *GREEDY)["answers"]
+    assert answer["text"] == written[: written.index(last)]
+    assert answer["finish"] == "end_of_text"
+    model = folio.load(two, device="cpu")
+    assert model.end_ids == tuple(ends)
+    assert model.generate("abc", temperature=0, max_new_tokens=12) == answer["text"]
+    model.save(tmp_path / "again")
+    assert folio.load(tmp_path / "again", device="cpu").end_ids == tuple(ends)
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(two)
+    ids = torch.tensor([model.tokenizer.encode("abc")])
+    found = theirs.generate(ids, do_sample=False, max_new_tokens=12, pad_token_id=ends[0])
+    assert found[0, ids.shape[1] :].tolist() == [*answer["ids"], ends[1]]
+    (two / "generation_config.json").unlink()  # then config.json says it
+    (two / "config.json").write_text(
+        json.dumps({**json.loads((two / "config.json").read_text()), "eos_token_id": ends})
+    )
+    assert folio.load(two, device="cpu").end_ids == tuple(ends)
 
 
 def test_a_full_context_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,8 @@ from folio.generation.stops import StopFilter
 from folio.tokenizer import StreamDecoder, Tokenizer
 
 Finish = Literal["end_of_text", "stop", "length"]
-"""Why a row ended: the model wrote end-of-text, a stop string appeared, or ``max_new_tokens`` were written."""
+"""Why a row ended: the model wrote end-of-text (or another id that ends), a stop string appeared, or
+``max_new_tokens`` were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,16 @@ class Answer:
 
 
 class Row:
-    """A row being written. ``window`` holds the ids that the model sees."""
+    """A row being written. ``window`` holds the ids that the model sees; ``end_ids`` end it as end-of-text does."""
 
     def __init__(
-        self, index: int, prompt_ids: list[int], tokenizer: Tokenizer, config: GenerationConfig, seed: int
+        self,
+        index: int,
+        prompt_ids: list[int],
+        tokenizer: Tokenizer,
+        config: GenerationConfig,
+        seed: int,
+        end_ids: Collection[int] = (),
     ) -> None:
         self.index, self.seed = index, seed
         self.prompt_ids, self.window = prompt_ids, list(prompt_ids)
@@ -59,7 +67,7 @@ class Row:
         self.restarts = 0
         self.finish: Finish | None = None
         self.generator = torch.Generator().manual_seed(seed)
-        self._eot_id, self._limit = tokenizer.eot_id, config.max_new_tokens
+        self._ends, self._limit = {tokenizer.eot_id, *end_ids}, config.max_new_tokens
         self._decoder = StreamDecoder(tokenizer)
         self._stops = StopFilter(config.stop)
         self._texts: list[str] = []
@@ -73,7 +81,7 @@ class Row:
 
     def take(self, id: int) -> Piece:
         """Write one id more."""
-        if id == self._eot_id:
+        if id in self._ends:
             return self._end("end_of_text", "")
         self.ids.append(id)
         self.window.append(id)

@@ -9,7 +9,7 @@ B rows still being written, T tokens read at once, V vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -30,11 +30,19 @@ class Generation:
     """One call of the engine over a batch of prompts: iterate over it for the text as it comes, then read ``answers``.
 
     Row i draws from its own generator, seeded with ``config.seed + i``: its text is that of the same prompt alone with
-    that seed. An empty prompt begins with end-of-text, as documents do in training. :class:`DataError` for a prompt
-    that cannot be encoded; :class:`ArtifactError` for a tokenizer with more ids than the model.
+    that seed. It ends at end-of-text and at each of ``end_ids``. An empty prompt begins with end-of-text, as documents
+    do in training. :class:`DataError` for a prompt that cannot be encoded; :class:`ArtifactError` for a tokenizer with
+    more ids than the model.
     """
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, prompts: Sequence[Prompt], config: GenerationConfig) -> None:
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        prompts: Sequence[Prompt],
+        config: GenerationConfig,
+        end_ids: Collection[int] = (),
+    ) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ArtifactError(
                 f"the tokenizer has {tokenizer.vocab_size:,} ids, the model {model.config.vocab_size:,}",
@@ -43,7 +51,7 @@ class Generation:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.seed = config.seed if config.seed is not None else torch.seed() % 2**31
         encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-        self.rows = [Row(i, ids, tokenizer, config, self.seed + i) for i, ids in enumerate(encoded)]
+        self.rows = [Row(i, ids, tokenizer, config, self.seed + i, end_ids) for i, ids in enumerate(encoded)]
         self._cache: KVCache | None = None
 
     @property
@@ -118,9 +126,15 @@ class Generation:
         return seen_BV.to(device_of(self.model))
 
 
-def generate(model: GPT, tokenizer: Tokenizer, prompts: Sequence[Prompt], config: GenerationConfig) -> list[Answer]:
+def generate(
+    model: GPT,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    config: GenerationConfig,
+    end_ids: Collection[int] = (),
+) -> list[Answer]:
     """An answer for each prompt, the prompts as one batch; see :class:`Generation`."""
-    generation = Generation(model, tokenizer, prompts, config)
+    generation = Generation(model, tokenizer, prompts, config, end_ids)
     for _ in generation:
         pass
     return generation.answers

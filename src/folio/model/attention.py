@@ -30,7 +30,7 @@ def attend(
     grouped = k_BGSK.shape[1] != q_BHTK.shape[1]
     if _products_are_faster(q_BHTK, S) and mask is None and T == S:
         return _causal_products(q_BHTK, k_BGSK, v_BGSK, dropout)
-    if mask is not None and mask.is_floating_point() and _biased_products_are_faster(q_BHTK, S):
+    if mask is not None and mask.is_floating_point() and not dropout and _biased_products_are_faster(q_BHTK, S):
         return _biased_products(q_BHTK, k_BGSK, v_BGSK, mask)
     causal = mask is None and T > 1
     assert not causal or T == S

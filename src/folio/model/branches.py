@@ -23,8 +23,7 @@ class Branches:
     """The shape of one pass, used as a model's ``cache``: it says where each token stands and what it may look at.
 
     Tree r has a trunk of ``trunks[r]`` tokens (at least one) and branches of ``branches[r]`` tokens (zero of a branch
-    of which only the first id is asked for). Every branch's positions follow its trunk's. ``dropout`` is that of the
-    attention weights, for training.
+    of which only the first id is asked for). Every branch's positions follow its trunk's.
     """
 
     def __init__(
@@ -34,9 +33,7 @@ class Branches:
         branches: Sequence[Sequence[int]],
         *,
         device: torch.device | str = "cpu",
-        dropout: float = 0.0,
     ) -> None:
-        self._dropout = dropout
         self._n_layer = config.n_layer
         lengths: list[int] = []
         roots: list[int] = []
@@ -77,10 +74,10 @@ class Branches:
     def end(self, tokens: int) -> None:
         pass
 
-    def attend(self, q_1HNK: Tensor, k_1GNK: Tensor, v_1GNK: Tensor) -> Tensor:
+    def attend(self, q_1HNK: Tensor, k_1GNK: Tensor, v_1GNK: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Attention within each tree, (1, H, N, K)."""
         q, k, v = (x[0].transpose(0, 1)[self._slots_RS].transpose(1, 2) for x in (q_1HNK, k_1GNK, v_1GNK))
         if self._bias_R1SS is not None and self._bias_R1SS.dtype != q.dtype:
             self._bias_R1SS = self._bias_R1SS.to(q.dtype)
-        y_RSHK = attend(q, k, v, mask=self._bias_R1SS, dropout=self._dropout).transpose(1, 2)
+        y_RSHK = attend(q, k, v, mask=self._bias_R1SS, dropout=dropout).transpose(1, 2)
         return y_RSHK.flatten(0, 1)[self._places_N].transpose(0, 1)[None]

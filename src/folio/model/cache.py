@@ -18,8 +18,8 @@ from folio.model.config import GPTConfig
 class LayerContext(Protocol):
     """What the tokens of one layer look at."""
 
-    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
-        """Attention of the tokens of this pass, (B, H, T, K)."""
+    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, *, dropout: float = 0.0) -> Tensor:
+        """Attention of the tokens of this pass, (B, H, T, K); ``dropout`` is that of its weights."""
         ...
 
 
@@ -44,10 +44,11 @@ class LayerCache:
         self.keys = keys
         self.values = values
 
-    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor) -> Tensor:
+    def attend(self, q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Attention of the new tokens to all so far, (B, H, T, K)."""
         k_BGSK, v_BGSK = self.append(k_BGTK, v_BGTK)
-        return attend(q_BHTK.to(k_BGSK.dtype), k_BGSK, v_BGSK, mask=self.owner.mask).to(q_BHTK.dtype)
+        q = q_BHTK.to(k_BGSK.dtype)
+        return attend(q, k_BGSK, v_BGSK, mask=self.owner.mask, dropout=dropout).to(q_BHTK.dtype)
 
     def append(self, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
         """Store the new tokens' keys and values; return all of them so far, (B, G, S, K)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ def find_model(path: str | Path) -> Path:
 
     A model folder and an adapter folder are themselves; a checkpoint, its ``model/`` or ``adapter/``; a run, the kept
     checkpoint that was judged best, or the newest one if none was validated. :class:`ArtifactError` if it is none of
-    these, or a run in which a damaged manifest hides which checkpoint is the best.
+    these, a run that has no model yet, or one in which a damaged manifest hides which checkpoint is the best.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -34,11 +36,39 @@ def find_model(path: str | Path) -> Path:
     if (folder / "checkpoints").is_dir():
         best = _best(folder)
         return _part(best) or best / MODEL_PART
+    _refuse_begun_run(folder)
     if is_adapter(folder) or (folder / "config.json").is_file():
         return folder
     raise ArtifactError(
         f"'{path}' is neither a run, nor a checkpoint, nor a model or adapter folder", "Check the path."
     )
+
+
+def refuse_searching_run(run: Path) -> None:
+    """:class:`ArtifactError` if ``run`` has begun with a search that has chosen nothing yet."""
+    begun = _begun(run)
+    if begun.get("verb") == "finetune" and "resolved" not in begun:
+        raise ArtifactError(f"'{run}' is amid its search", f"Go on with it: {_resume(run, begun)}")
+
+
+def _refuse_begun_run(run: Path) -> None:
+    """The same, and of a run that has saved nothing yet."""
+    refuse_searching_run(run)
+    if begun := _begun(run):
+        raise ArtifactError(f"run '{run}' has no complete checkpoint yet", f"Go on with it: {_resume(run, begun)}")
+
+
+def _begun(run: Path) -> dict[str, Any]:
+    """What ``config.json`` says of a run; empty of what is no run, or cannot be read."""
+    try:
+        saved = json.loads((run / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return saved if isinstance(saved, dict) and "recipe" in saved else {}
+
+
+def _resume(run: Path, begun: Mapping[str, Any]) -> str:
+    return f"folio {begun.get('verb', 'train')} --resume {shlex.quote(str(run))}"
 
 
 def is_adapter(folder: Path) -> bool:

@@ -8,7 +8,7 @@ its tensor.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from folio.model.gpt import GPT
 from folio.model.hf_config import config_from_hf, config_to_hf
 from folio.model.stored import AGAIN, CONFIG, INDEX, WEIGHTS, read_json, stored_tensors, weight_files, write_tensors
 
+GENERATION = "generation_config.json"
+
 
 def save_model(
     model: GPT,
@@ -41,7 +43,7 @@ def save_model(
 
     ``eos_id`` is the tokenizer's end-of-text id. ``tokenizer_files`` is called with the folder to put the tokenizer
     there, ``card`` is text for the model card, below what it says of the shape, ``generation`` more keys of
-    ``generation_config.json``. Padding rows are cut; a tied head is not written. A model inside ``torch.compile`` is
+    :data:`GENERATION`. Padding rows are cut; a tied head is not written. A model inside ``torch.compile`` is
     saved under its own names. ``OSError`` with the system's own number if the disk is full.
     """
     model = getattr(model, "_orig_mod", model)
@@ -52,7 +54,7 @@ def save_model(
     write_tensors(tensors, folder / WEIGHTS, {"format": "pt"})
     _write_json(folder / CONFIG, config_to_hf(config, eos_id, str(dtype).removeprefix("torch.")))
     ids = {} if eos_id is None else {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": eos_id}
-    _write_json(folder / "generation_config.json", {**ids, **(generation or {})})
+    _write_json(folder / GENERATION, {**ids, **(generation or {})})
     if tokenizer_files is not None:
         tokenizer_files(folder)
     (folder / "README.md").write_text(model_card(config, card), encoding="utf-8")
@@ -110,6 +112,29 @@ def read_config(folder: Path) -> GPTConfig:
         return config_from_hf(read_json(path))
     except ArtifactError as error:
         raise ArtifactError(f"'{folder}': {error.problem}", error.remedy) from None
+
+
+def end_ids(folder: Path) -> tuple[int, ...]:
+    """The ids that end a text, as the model in ``folder`` says: of generation_config.json, else of config.json.
+
+    Models that talk have several: one ends a turn, one a text. None where the files name none; what a name outside the
+    vocabulary would end never comes. :class:`ArtifactError` for a file that is damaged.
+    """
+    for path in (folder / GENERATION, folder / CONFIG):
+        try:
+            given = read_json(path).get("eos_token_id") if path.is_file() else None
+        except ArtifactError as error:
+            raise ArtifactError(f"'{folder}': {error.problem}", error.remedy) from None
+        found = given if isinstance(given, list) else [given]
+        if ids := tuple(id for id in found if type(id) is int):
+            return ids
+    return ()
+
+
+def ending(eos_id: int | None, end_ids: Sequence[int]) -> dict[str, Any]:
+    """For ``save_model``'s ``generation``: the end-of-text and the other ids that end a text, if there are any."""
+    ids = list(dict.fromkeys([*([] if eos_id is None else [eos_id]), *end_ids]))
+    return {"eos_token_id": ids} if len(ids) > 1 else {}
 
 
 def _plan(folder: Path, config: GPTConfig, family: Family, shapes: Mapping[str, tuple[int, ...]]) -> list[Piece]:

@@ -87,7 +87,7 @@ class Attention(nn.Module):
         if cache is None:
             y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK, dropout=dropout)
         else:
-            y_BHTK = cache.attend(q_BHTK, k_BGTK, v_BGTK)
+            y_BHTK = cache.attend(q_BHTK, k_BGTK, v_BGTK, dropout=dropout)
         y_BTC = self.proj(y_BHTK.transpose(1, 2).reshape(B, T, config.attention_width))
         return F.dropout(y_BTC, config.dropout, self.training)
 

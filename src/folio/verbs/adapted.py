@@ -19,11 +19,12 @@ from folio.errors import ArtifactError, ConfigError, MissingExtra, UserError
 from folio.finetuning.adapters import Base, base_of, load_adapter, verify_adapter
 from folio.finetuning.lora import DEFAULT, merged, set_adapter
 from folio.model.find import ADAPTER_CONFIG, is_adapter
-from folio.model.folder import load_model
+from folio.model.folder import end_ids, load_model
 from folio.model.gpt import GPT
 from folio.model.stored import read_json
+from folio.tokenizer import Tokenizer
 from folio.tokenizer.base import FILE as TOKENIZER_FILE
-from folio.verbs.hub import model_folder
+from folio.verbs.hub import HUB_EXAMPLE, model_folder
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,14 @@ class Place:
         """The folder of the tokenizer: the adapter's own where it has one, else the base's."""
         return self.folder if (self.folder / TOKENIZER_FILE).is_file() else self.home
 
+    def end_ids(self, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """The ids that the model's own files end a text with; of ``tokenizer``, which may be another than the base's.
+
+        An adapter's own tokenizer may have given a number a new meaning: there only its special tokens count.
+        """
+        ids = end_ids(self.home)
+        return ids if self.tokenizer == self.home else tuple(id for id in ids if id in tokenizer.special_ids.values())
+
 
 def place_of(folder: Path, base: str | Path | None = None) -> Place:
     """The model that ``folder``, a model's or an adapter's, stands for; ``base`` names an adapter's base by hand.
@@ -59,21 +68,21 @@ def place_of(folder: Path, base: str | Path | None = None) -> Place:
 
 
 def whole_model(given: str | Path) -> Path:
-    """The model folder that ``given`` means, as a base for adapters; :class:`ArtifactError` if it is itself one."""
-    folder = model_folder(given)
+    """The model folder that ``given`` means, as a base for training; :class:`ArtifactError` if it is an adapter."""
+    folder = model_folder(given, f"a run, a checkpoint, a model folder, or {HUB_EXAMPLE}")
     if is_adapter(folder):
         raise ArtifactError(
-            f"'{given}' is an adapter, and the base of one has to be a whole model",
+            f"'{given}' is an adapter, and a base has to be a whole model",
             f"Make one of it: folio finetune merge {given} --out FOLDER",
         )
     return folder
 
 
-def adapter_folder(given: str | Path) -> Path:
-    """The adapter folder that ``given`` means; :class:`ArtifactError` if it is a whole model."""
-    folder = model_folder(given)
+def adapter_folder(given: str | Path, instead: str = "it is a whole model") -> Path:
+    """The adapter folder that ``given`` means; :class:`ArtifactError`, which says ``instead``, of a whole model."""
+    folder = model_folder(given, f"a run, a checkpoint or a folder with an adapter, or {HUB_EXAMPLE}")
     if not is_adapter(folder):
-        raise ArtifactError(f"'{given}' is a whole model, not an adapter", "Check the path.")
+        raise ArtifactError(f"'{given}' is no adapter; {instead}", "Check the path.")
     return folder
 
 

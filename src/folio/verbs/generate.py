@@ -1,4 +1,4 @@
-"""``folio generate MODEL --prompt "..."``: let a model write, on the terminal as it goes."""
+"""``folio generate MODEL --prompt "..."``: let a model write or, with ``--chat``, talk, on the terminal as it goes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,17 +16,14 @@ from tyro.conf import Positional
 from folio.errors import ConfigError, DataError
 from folio.generation.config import GenerationConfig
 from folio.verbs.action import Action, Outcome, Terminal
+from folio.verbs.writers import writers
 
 if TYPE_CHECKING:
     import torch
 
+    from folio.generation.answer import Answer
     from folio.generation.engine import Generation
-    from folio.model.gpt import GPT
-    from folio.tokenizer import Tokenizer
-    from folio.verbs.library import Dtype, Model
-
-ALONE = "none"
-"""How --adapter calls the base without an adapter."""
+    from folio.verbs.library import Dtype
 
 
 class GenerateOptions(GenerationConfig):
@@ -43,6 +39,10 @@ class GenerateOptions(GenerationConfig):
     """What the text goes on from; several make a batch; \\n is a line break. Without any: standard input if piped."""
     prompt_file: tuple[Path, ...] = ()
     """Prompts as files, one each; a last line break is dropped."""
+    chat: bool = False
+    """Talk: a prompt is what a user says, in the model's own chat template. Without any at a terminal: in turns."""
+    system: str | None = None
+    """What the system says before a conversation; \\n is a line break."""
     num_samples: int = Field(default=1, ge=1)
     """Answers to each prompt, each with its own seed."""
     dtype: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
@@ -53,50 +53,52 @@ class GenerateOptions(GenerationConfig):
 
 def generate(options: GenerateOptions, terminal: Terminal) -> Outcome:
     """Write an answer to every prompt; the text streams, rows of a batch one after the other, adapter by adapter."""
-    prompts = [prompt for prompt in read_prompts(options) for _ in range(options.num_samples)]
+    if options.system is not None and not options.chat:
+        raise ConfigError("--system is said before a conversation", "Add --chat, or leave it out.")
+    if options.chat and not prompted(options) and at_terminal():
+        from folio.verbs.conversation import conversation
 
-    from folio.generation.engine import Generation
-    from folio.model.packed import pack, packing_helps
-    from folio.runtime import make_runtime
+        return conversation(options, terminal)
+    said = [prompt for prompt in read_prompts(options) for _ in range(options.num_samples)]
+    if options.chat and not all(map(str.strip, said)):
+        raise ConfigError("--chat answers what is said, and nothing was", "Give --prompt TEXT.")
 
-    runtime = make_runtime(options.device)
-    on_cpu = runtime.device.type == "cpu"
-    automatic: Any = "fp32" if on_cpu or runtime.precision == "tf32" else runtime.precision
-    dtype = automatic if options.dtype == "auto" else options.dtype
-    config = GenerationConfig.model_validate(options.model_dump(include=set(GenerationConfig.model_fields)))
-    config = config.model_copy(update={"stop": tuple(map(unescaped, config.stop))})
+    from folio.generation.engine import Generation, Prompt
+
+    dtype, device, config = drawing(options)
     answers: list[dict[str, Any]] = []
     told: dict[str, None] = {}
     tokens, seconds = 0, 0.0
-    for name, gpt, tokenizer in _writers(options, dtype, runtime.device):
-        writer = pack(gpt) if packing_helps(gpt) else gpt
-        del gpt
-        writing = Generation(writer, tokenizer, prompts, config)
+    for name, writer in writers(options.model, options.adapter, options.base, dtype, device):
+        chat = writer.chat(options.model if name is None else name) if options.chat else None
+        prompts: list[Prompt] = [*said] if chat is None else [chat.ids([*opening(options), user(one)]) for one in said]
+        asked = config if chat is None else chat.stopping(config)
+        end_ids = writer.end_ids if chat is None else (*writer.end_ids, *chat.end_ids)
+        writing = Generation(writer.gpt, writer.tokenizer, prompts, asked, end_ids)
         config = config.model_copy(update={"seed": writing.seed})  # one seed for all, also where none was given
         if name is not None:
             terminal.print(f"{chr(10) if answers else ''}=== {name}", style="bold")
         start = time.perf_counter()
-        show(writing, prompts, terminal)
+        show(writing, said if chat is None else [f"{one}\n\n" for one in said], terminal)
         seconds += time.perf_counter() - start
         tokens += sum(answer.tokens_written for answer in writing.answers)
         by = {} if name is None else {"adapter": name}
         answers += [
-            {**by, "prompt": prompt, **asdict(answer)} for prompt, answer in zip(prompts, writing.answers, strict=True)
+            {**by, "prompt": prompt, **answer_of(answer, options.chat)}
+            for prompt, answer in zip(said, writing.answers, strict=True)
         ]
         told |= dict.fromkeys(f"{name}: {line}" if name is not None else line for line in remarks(writing))
         del writer, writing
-    terminal.print(
-        f"\n{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s "
-        f"({dtype} on {runtime.device}, prompts included), seed {config.seed}",
-        style="dim",
-    )
+    terminal.print()
+    tell_pace(tokens, seconds, f"{dtype} on {device}", config.seed, terminal)
     for line in told:
         terminal.print(line, style="dim")
     data = {
         "model": options.model,
         "dtype": dtype,
-        "device": str(runtime.device),
+        "device": str(device),
         "seed": config.seed,
+        **({"system": options.system} if options.chat else {}),
         "answers": answers,
         "new_tokens": tokens,
         "seconds": seconds,
@@ -105,69 +107,53 @@ def generate(options: GenerateOptions, terminal: Terminal) -> Outcome:
     return Outcome(data, next=(f"folio evaluate {shlex.quote(options.model)}",))
 
 
-def _writers(
-    options: GenerateOptions, dtype: Dtype, device: torch.device
-) -> Iterator[tuple[str | None, GPT, Tokenizer]]:
-    """Who writes, one after the other: a label where there are several, the model, its tokenizer.
+def drawing(options: GenerateOptions) -> tuple[Dtype, torch.device, GenerationConfig]:
+    """The dtype and place of the weights, and how text is drawn."""
+    from folio.runtime import make_runtime
 
-    A model belongs to whoever takes it: of several only the base is kept here. All adapters are opened before the first
-    model is given out.
-    """
-    from folio.verbs.adapted import whole_model
-    from folio.verbs.library import load
-
-    given, base, named = options.model, options.base, named_adapters(options.adapter)
-    if named:
-        if base is not None:
-            raise ConfigError("--base is the base of MODEL, and with --adapter MODEL is the base", "Leave --base out.")
-        base = str(whole_model(options.model))
-    if len(named) < 2:
-        path = next(iter(named.values()), None)
-        model = load(path or given, dtype=dtype, device=device, base=None if named and path is None else base)
-        yield None, _taken(model), model.tokenizer
-        return
-    model = load(given, dtype=dtype, device=device)
-    for name, path in named.items():
-        if path is not None:
-            model.add_adapter(path, name)
-    for name, path in named.items():
-        model.set_adapter(None if path is None else name)
-        yield name, _taken(model), model.tokenizer
+    runtime = make_runtime(options.device)
+    on_cpu = runtime.device.type == "cpu"
+    automatic: Any = "fp32" if on_cpu or runtime.precision == "tf32" else runtime.precision
+    config = GenerationConfig.model_validate(options.model_dump(include=set(GenerationConfig.model_fields)))
+    config = config.model_copy(update={"stop": tuple(map(unescaped, config.stop))})
+    return automatic if options.dtype == "auto" else options.dtype, runtime.device, config
 
 
-def _taken(model: Model) -> GPT:
-    """The module of ``model``, which keeps none."""
-    gpt, model.gpt = model.gpt, None  # type: ignore[assignment]
-    return gpt
+def opening(options: GenerateOptions) -> list[dict[str, str]]:
+    """What a conversation begins with: the system's message, if there is one."""
+    return [] if options.system is None else [{"role": "system", "content": unescaped(options.system)}]
 
 
-def named_adapters(given: tuple[str, ...]) -> dict[str, str | None]:
-    """Path by name of adapters given as PATH or NAME=PATH; None is the base alone.
+def user(said: str) -> dict[str, str]:
+    return {"role": "user", "content": said}
 
-    A path without a name is called by its last part, a run's checkpoint by both. :class:`ConfigError` for a name that
-    is given twice.
-    """
-    from folio.verbs.evaluate.text import short_name
 
-    found: dict[str, str | None] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or Path(text).exists():
-            name, path = re.sub(r"[^A-Za-z0-9_-]+", "-", short_name(text)), text
-        if name in found:
-            raise ConfigError(f"two adapters are called '{name}'", "Give them names: --adapter a=PATH b=PATH")
-        found[name] = None if path == ALONE else path
-    return found
+def answer_of(answer: Answer, chat: bool) -> dict[str, Any]:
+    """For ``--json``; of a conversation without the white space that the template may put around an answer."""
+    return {**asdict(answer), "text": answer.text.strip() if chat else answer.text}
+
+
+def tell_pace(tokens: int, seconds: float, how: str, seed: int | None, terminal: Terminal) -> None:
+    pace = f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:.1f} tokens/s"
+    terminal.print(f"{pace} ({how}, prompts included), seed {seed}", style="dim")
 
 
 def read_prompts(options: GenerateOptions) -> list[str]:
     """The prompts given as flags, then as files; else standard input if it is piped; else one empty prompt."""
-    prompts = [*map(unescaped, options.prompt), *(_read(path) for path in options.prompt_file)]
-    if prompts:
-        return prompts
-    if sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
+    if prompted(options):
+        return [*map(unescaped, options.prompt), *(_read(path) for path in options.prompt_file)]
+    if sys.stdin is not None and not sys.stdin.closed and not at_terminal():
         return [_text(sys.stdin.buffer.read(), "standard input")]
     return [""]
+
+
+def prompted(options: GenerateOptions) -> bool:
+    return bool(options.prompt or options.prompt_file)
+
+
+def at_terminal() -> bool:
+    """Whether a person can type."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def unescaped(text: str) -> str:
@@ -231,11 +217,12 @@ ACTIONS = {
     "": Action(
         GenerateOptions,
         generate,
-        "Let a model write.",
+        "Let a model write, or talk with it.",
         examples=(
             'folio generate runs/demo --prompt "ROMEO:\\n" --max-new-tokens 100',
             "folio generate runs/demo --prompt-file scene.txt --num-samples 3 --top-p 0.95 --seed 1",
             'folio generate runs/base --adapter runs/lora-a b=my/adapter none --prompt "ROMEO:\\n"',
+            'folio generate runs/chats --chat --system "Answer in verse."',
         ),
     )
 }

@@ -19,17 +19,24 @@ FILES = [
     *TOKENIZER_FILES,
 ]
 TIMEOUT_S = 5.0
+HUB_EXAMPLE = "a hub id such as openai-community/gpt2"
+ANY_MODEL = f"a run, a checkpoint, a model folder, an adapter, or {HUB_EXAMPLE}"
 
 
-def model_folder(given: str | Path) -> Path:
+def model_folder(given: str | Path, wanted: str = ANY_MODEL) -> Path:
     """The folder that ``given`` means: of a run, a checkpoint, a model, an adapter, or a hub id such as ``org/name``.
 
     Of an adapter it is the adapter's own: see :func:`folio.verbs.adapted.place_of` for the base that belongs to it.
     What exists here wins; ``org/name`` is taken for a path where a folder ``org`` exists. A hub model is fetched once
-    and kept in the hub's own cache. :class:`ArtifactError` if there is no such model, :class:`Unreachable` without
+    and kept in the hub's own cache. ``wanted`` says what may be given, for what is said of a name that is none of it.
+    :class:`ArtifactError` if there is no such model, :class:`Unreachable` without
     network, :class:`MissingExtra` without the package huggingface_hub.
     """
     name = str(given)
+    if not Path(given).exists() and not HUB_ID.fullmatch(name):
+        raise ArtifactError(
+            f"'{name}' does not exist", f"Give {wanted} (to fetch it takes a network, and HF_HUB_OFFLINE unset)."
+        )
     if Path(given).exists() or not HUB_ID.fullmatch(name) or Path(name).parent.is_dir():
         return find_model(given)
     return find_model(download(name))

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 
 from folio.artifacts import ADAPTER_PART, MODEL_PART, new_folder, write_manifest
-from folio.config import build, config_error, validated
+from folio.config import build
 from folio.errors import ArtifactError, ConfigError, nearest
 from folio.finetuning.adapters import verify_adapter
+from folio.finetuning.chat import Chat
 from folio.finetuning.lora import DEFAULT
 from folio.generation.config import GenerationConfig
 from folio.generation.engine import Generation, device_of, prompt_ids
 from folio.model.config import GPTConfig
 from folio.model.find import is_adapter, other_checkpoints
-from folio.model.folder import save_model
+from folio.model.folder import ending, save_model
 from folio.model.gpt import GPT
 from folio.model.packed import PackedGPT, pack, packing_helps
 from folio.model.quantized import quantize_int8
@@ -114,6 +115,11 @@ class Model:
         return self._given_tokenizer or _load_tokenizer(self.place.tokenizer)
 
     @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that end a text besides the tokenizer's end-of-text, as the model's own files name them."""
+        return self.place.end_ids(self.tokenizer) if self._given_tokenizer is None else ()
+
+    @cached_property
     def _writer(self) -> GPT:
         return pack(self.gpt) if packing_helps(self.gpt) else self.gpt
 
@@ -147,7 +153,7 @@ class Model:
         self.gpt = quantize_int8(plain) if int8 else moved(plain, device, dtype)
         self.adapter = name
         self.place = Place(self.place.home, None if name is None else self._adapters.folders[name])
-        for made in ("tokenizer", "_writer"):
+        for made in ("tokenizer", "end_ids", "_writer"):
             self.__dict__.pop(made, None)
 
     @torch.no_grad()
@@ -171,11 +177,20 @@ class Model:
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[str]:
         """The same, in pieces as they are written."""
-        config, mistakes = validated(GenerationConfig, settings)
-        if config is None:
-            raise config_error(mistakes)
-        writing = Generation(self._writer, self.tokenizer, [prompt], config)
+        writing = Generation(self._writer, self.tokenizer, [prompt], build(GenerationConfig, settings), self.end_ids)
         return (piece.text for piece in writing if piece.text)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> str:
+        """What the model answers to a conversation: messages with ``role`` and ``content``, the last one the user's.
+
+        They are written in the chat template of the model's own tokenizer, and the answer ends where the template ends
+        one; white space around it is left out. ``settings`` are those of :meth:`generate`. :class:`ArtifactError` for a
+        tokenizer without a template, :class:`DataError` for a conversation that it refuses.
+        """
+        chat = Chat.of(self.tokenizer, str(self.folder))
+        config, end_ids = chat.stopping(build(GenerationConfig, settings)), (*self.end_ids, *chat.end_ids)
+        writing = Generation(self._writer, self.tokenizer, [chat.ids(messages)], config, end_ids)
+        return "".join(piece.text for piece in writing).strip()
 
     def score(self, prompt: str, continuation: str) -> float:
         """Summed natural log-probability of ``continuation`` after ``prompt``.
@@ -204,6 +219,7 @@ class Model:
                 folder,
                 eos_id=self.tokenizer.eot_id,
                 tokenizer_files=self.tokenizer.save_into,
+                generation=ending(self.tokenizer.eot_id, self.end_ids),
                 dtype=self.gpt.embed.weight.dtype,
             )
             write_manifest(folder, "model", self.config.model_dump(mode="json"), device=str(device_of(self.gpt)))
@@ -233,7 +249,8 @@ def train(config: Recipe | Mapping[str, Any] | str | Path, out: str | Path | Non
     from folio.verbs.action import Terminal
     from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.run import start
-    from folio.verbs.train import fresh_folder, recipe_name
+    from folio.verbs.run_folder import fresh_folder
+    from folio.verbs.train import recipe_name
 
     if isinstance(config, str | Path):
         recipe, name = load_recipe(str(config)), str(config)

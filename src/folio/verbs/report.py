@@ -28,6 +28,7 @@ def report(options: ReportOptions, terminal: Terminal) -> Outcome:
     """Write the page and print the scores. :class:`UserError` if no run is named or a folder is none."""
     from folio.errors import UserError
     from folio.evaluation.results import is_evaluation
+    from folio.model.find import refuse_searching_run
     from folio.reports.compare import compare_report
     from folio.reports.records import read_run
     from folio.reports.run import run_report
@@ -42,13 +43,18 @@ def report(options: ReportOptions, terminal: Terminal) -> Outcome:
         )
     if evaluations:
         return _report_evaluation(evaluations[0], options.to, terminal)
+    for run in options.runs:
+        refuse_searching_run(run)
     if len(options.runs) == 1:
         page = run_report(options.runs[0], options.to)
     else:
         page = compare_report(options.runs, options.to or Path("comparison.html"))
     scores = [_scores(read_run(run)) for run in options.runs]
-    columns = ("run", "steps", "tokens", "nats/token", "± standard error", "bits/byte")
-    keys = ("run", "steps", "tokens_seen", "nats_per_token", "standard_error_nats", "bits_per_byte")
+    columns = ["run", "steps", "tokens", "nats/token", "± standard error", "bits/byte"]
+    keys = ["run", "steps", "tokens_seen", "nats_per_token", "standard_error_nats", "bits_per_byte"]
+    if any(score["nats_per_pair"] is not None for score in scores):
+        columns[4:4], keys[4:4] = ["nats/pair"], ["nats_per_pair"]
+        columns, keys = [*columns, "preferred"], [*keys, "accuracy"]
     terminal.table(columns, [[score[key] for key in keys] for score in scores])
     return Outcome(data={"runs": scores}, wrote=(page,))
 
@@ -68,7 +74,8 @@ def _report_evaluation(path: Path, to: Path | None, terminal: Terminal) -> Outco
 def _scores(record: RunRecord) -> dict[str, object]:
     """A run's best validation and how far it went; null where the run has no such number."""
     best = record.best_validation or {}
-    keys = ("nats_per_token", "standard_error_nats", "perplexity", "bits_per_byte", "tokens")
+    of_text = ("nats_per_token", "standard_error_nats", "perplexity", "bits_per_byte", "tokens")
+    keys = (*of_text, "nats_per_pair", "accuracy")
     return {
         "run": str(record.path),
         "steps": record.steps,
