@@ -12,7 +12,7 @@ import pytest
 from folio.evaluation.comparing import paired
 from folio.evaluation.comparing.paired import Difference, Floats, paired_accuracies, paired_ratios, tango_interval
 from folio.evaluation.comparing.seeds import SeedSpread, paired_over_seeds, pooled, seed_spread
-from folio.evaluation.comparing.verdict import judge, needed
+from folio.evaluation.comparing.verdict import in_short, judge, needed
 from folio.evaluation.estimates import Z95
 from folio.evaluation.significance import (
     holm,
@@ -295,6 +295,14 @@ def test_verdicts_in_words() -> None:
     assert "the same on every item" in judge(none, none.p, 0.05, better="higher", points=True).words
     one = paired_ratios([1.0], [2.0], [1.0])
     assert "one item alone" in judge(one, one.p, 0.05, better="lower", points=False).words
+
+
+def test_a_verdict_in_short_is_its_outcome_and_what_is_missing() -> None:
+    assert in_short("better") == "better"
+    assert in_short("cannot tell") == "cannot tell"
+    assert in_short("cannot tell", 61_234) == "cannot tell, would need n about 62,000"
+    assert in_short("cannot tell", None, 5) == "cannot tell, would need about 5 seeds of each"
+    assert in_short("cannot tell", 60, 5) == "cannot tell, would need n about 60 and about 5 seeds of each"
 
 
 @pytest.mark.parametrize(("gained", "equal", "needs"), [(2, 0, 6), (4, 0, 6), (3, 3, 12)])

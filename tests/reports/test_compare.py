@@ -13,6 +13,7 @@ from page_checker import check
 
 from folio.errors import ArtifactError, UserError
 from folio.reports.compare import compare_report
+from folio.training.metrics import MetricsLog
 
 MakeRun = Callable[..., Path]
 
@@ -72,6 +73,27 @@ def test_a_run_without_validation_is_compared_with_dashes(make_run: MakeRun, tmp
     html = compare_report([make_run("a", every=0), make_run("b", steps=1)], tmp_path / "cmp.html").read_text()
     check(html)
     assert rows(html, 0)[0][4:9] == ["–"] * 5
+
+
+def test_a_run_of_preferences_has_its_own_loss_and_no_error_without_one(make_run: MakeRun, tmp_path: Path) -> None:
+    preferred = make_run("dpo", steps=1, every=0)
+    line = {"kind": "validation", "step": 1, "nats_per_pair": 0.25, "standard_error_nats": 0.0123, "accuracy": 0.8,
+            "pairs": 40, "tokens": 900, "elapsed_s": 1.0}  # fmt: skip
+    with MetricsLog(preferred / "metrics.jsonl") as log:
+        log.log(**line)
+    html = compare_report([make_run("text"), preferred], tmp_path / "cmp.html").read_text()
+    check(html)
+    heads = [re.findall(r"<th[^>]*>(.*?)</th>", head) for head in re.findall(r"<thead>(.*?)</thead>", html)]
+    assert "nats/pair" not in heads[0]
+    assert [row[0] for row in rows(html, 0)] == ["text"]
+    (row,) = rows(html, 1)
+    found = dict(zip(heads[1], row, strict=True))
+    assert [found[name] for name in ("run", "nats/pair", "± s.e.", "preferred", "n (pairs)")] == [
+        "dpo", "0.25", "0.0123", "80.0%", "40",
+    ]  # fmt: skip
+    assert "a nat per token and a nat per pair do not compare" in html
+    charts = [json.loads(chart.replace("&quot;", '"')) for chart in re.findall(r'data-points="([^"]*)"', html)]
+    assert [[one["label"] for one in chart["series"]] for chart in charts] == [["text"]] * 4 + [["dpo"]] * 4
 
 
 def test_what_cannot_be_compared_is_refused(make_run: MakeRun, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def rows(html: str, heading: str) -> list[list[str]]:
 
 def test_epochs_are_drawn_and_listed_and_the_turn_is_said(tuned: Path) -> None:
     html = shown(tuned)
-    assert "Turned after epoch 2: validation rose from 3.1 to 3.34 while training fell from 2.5 to 1.9." in html
+    assert "Validation turned after epoch 2: it rose from 3.1 to 3.34, beyond the 0.028 that chance could do" in html
+    assert "while training fell from 2.5 to 1.9." in html
     (figure,) = re.findall(r"<svg[^>]*><title>Loss over epochs, best 3.1 at epoch 2</title><desc>(.*?)</desc>", html)
     assert "train: 4 points, first 4, last 1.9, lowest 1.9" in figure
     assert "validation: 4 points, first 4, last 3.34, lowest 3.1" in figure
@@ -87,10 +88,36 @@ def test_epochs_are_drawn_and_listed_and_the_turn_is_said(tuned: Path) -> None:
 
 def test_method_memory_and_data_are_told(tuned: Path) -> None:
     html = shown(tuned)
-    assert "500,000 of 10,500,000 (4.76%)" in html
+    assert "500,000 beside 10,500,000" in html
     assert "lora.rank" in html
-    assert rows(html, "Method and memory")[1:] == [["base", "40"], ["adapter", "2"], ["gradient", "2"]]
+    assert rows(html, "Method and memory")[1:] == [["base", "40"], ["adapter", "2"], ["gradient", "2"], ["total", "44"]]
+    assert '<td class="number">900</td>' in html, "numbers stand right, though they come as text"
+    assert 'class="scroll tall"' not in html
     assert rows(html, "Data") == [["examples", "train", "validation"], ["documents", "900", "100"]]
+
+
+def test_the_head_or_all_weights_are_a_part_of_the_whole_and_have_no_adapters(make_run: MakeRun) -> None:
+    memory = {"base_bytes": 40_000_000, "adapter_bytes": 0, "gradient_bytes": 2_000_000}
+    for method, trained, said in (
+        ("head", 500_000, "500,000 of 10,500,000 (4.76%)"),
+        ("full", 10_500_000, "10,500,000"),
+    ):
+        resolved = {**CONFIG["resolved"], "method": method, "trainable": trained, "memory": memory}
+        html = shown(make_run(method, steps=2, every=0, config={**CONFIG, "resolved": resolved}))
+        assert f"<dd>{said}</dd>" in html
+        assert rows(html, "Method and memory")[1:] == [["base", "40"], ["gradient", "2"], ["total", "42"]]
+
+
+def test_time_and_peak_memory_are_told_in_units(tuned: Path) -> None:
+    with MetricsLog(tuned / "metrics.jsonl") as log:
+        log.log(kind="event", step=75, event="finished", elapsed_s=7.5, peak_bytes=372_727_808)
+        log.log(kind="event", step=75, event="finished", elapsed_s=200.25, peak_bytes=300_000_000)
+    text = "".join(check(shown(tuned)).text)
+    assert "Peak memory372.7 MB" in text, "the most of all sittings"
+    assert "372.7 MB of the whole process" in text
+    assert "elapsed: 7.5 s, peak: 372.7 MB" in text
+    assert "elapsed: 3 min 20 s, peak: 300.0 MB" in text
+    assert "372727808" not in text
 
 
 def test_what_was_not_written_has_no_section(tuned: Path, make_run: MakeRun) -> None:
@@ -132,8 +159,9 @@ def test_samples_are_shown_by_temperature_with_the_share_that_ended(tuned: Path)
 def comparison(**changes: Any) -> dict[str, Any]:
     return {
         "measurement": "loss", "metric": "nats_per_token", "first_value": 1.5, "second_value": 1.75, "difference": 0.25,
-        "low": 0.2, "high": 0.3, "p_adjusted": 0.0002, "p_is_bound": True, "n": 97, "discordant": None,
-        "verdict": {"outcome": "worse", "words": "worse with n = 97"}, **changes,
+        "low": 0.2, "high": 0.3, "p_adjusted": 0.0002, "p_is_bound": True, "n": 97, "discordant": None, "tests": 1,
+        "verdict": {"outcome": "worse", "words": "worse with n = 97", "items_needed": None, "seeds_needed": None},
+        **changes,
     }  # fmt: skip
 
 
@@ -141,6 +169,8 @@ def test_forgetting_is_one_table_of_before_and_after(tuned: Path) -> None:
     accuracy = comparison(
         measurement="hellaswag.completion", metric="acc", first_value=0.25, second_value=0.24, difference=-0.01,
         low=None, high=None, p_adjusted=None, p_is_bound=False, discordant=[1, 2],
+        verdict={"outcome": "cannot tell", "words": "cannot tell: " + "a long story " * 20, "items_needed": 1234,
+                 "seeds_needed": None},
     )  # fmt: skip
     found = {
         "base": "base", "tuned": "tuned", "text": "what base held out", "notes": ["One seed each."],
@@ -148,10 +178,18 @@ def test_forgetting_is_one_table_of_before_and_after(tuned: Path) -> None:
     }  # fmt: skip
     (tuned / "forgetting.json").write_text(sealed_json(found))
     html = shown(tuned)
-    assert rows(html, "Forgetting")[1:] == [
-        ["loss nats_per_token", "1.5000", "1.7500", "+0.25", "+0.2 to +0.3", "<0.0002", "97", "worse with n = 97"],
-        ["hellaswag.completion acc", "25.0%", "24.0%", "-1.0 points", "no interval", "", "97", "worse with n = 97"],
-    ]
+    table = rows(html, "Forgetting")
+    assert table[0] == ["score", "before", "after", "difference", "95 %", "p", "n", "verdict"]
+    assert table[1:] == [
+        ["loss nats/token", "1.5000", "1.7500", "+0.25", "+0.2 to +0.3", "<0.0002", "97", "worse"],
+        ["hellaswag completion acc", "25.0%", "24.0%", "-1.0 points", "no interval", "", "97",
+         "cannot tell, would need n about 1,300"],
+    ]  # fmt: skip
+    assert "<p>Loss nats/token: worse with n = 97.</p>" in html
+    assert "<p>Hellaswag completion acc: cannot tell: a long story" in html, "a paragraph is not cut off"
+    several = {**found, "comparisons": [comparison(tests=2)]}
+    (tuned / "forgetting.json").write_text(sealed_json(several))
+    assert rows(shown(tuned), "Forgetting")[0][5] == "p, corrected"
     assert "The loss is of what base held out." in html
     assert "One seed each." in html
     (tuned / "forgetting.json").write_text("{}")

@@ -68,6 +68,21 @@ def test_fractions_are_readable_at_any_size(column: list[float], shown: list[str
     assert re.findall(r"<td[^>]*>([^<]*)</td>", page.html()) == shown
 
 
+def test_numbers_that_come_as_text_stand_right_and_words_do_not() -> None:
+    page = Page("t")
+    page.table(["x", "y"], [["1,234", "+0.2 to +0.3"], ["", "12"], ["12.5%", ""], ["-1.0 points", ""], ["3e-4", ""]])
+    html = page.html()
+    assert '<th class="number">x</th><th>y</th>' in html
+    assert '<td class="number">1,234</td><td>+0.2 to +0.3</td>' in html
+
+
+def test_only_a_long_table_scrolls_in_a_box_of_its_own() -> None:
+    for count, box in ((30, "scroll"), (300, "scroll tall")):
+        page = Page("t")
+        page.table(["n"], [[number] for number in range(count)])
+        assert f'<div class="{box}"><table>' in page.html()
+
+
 def test_an_empty_table_and_an_empty_page_are_pages_too() -> None:
     page = Page("t")
     page.table(["a", "b"], [])

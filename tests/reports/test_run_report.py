@@ -13,8 +13,9 @@ from made_up_runs import train_line, validation_line
 from page_checker import check
 
 from folio.errors import ArtifactError
+from folio.reports.quantities import duration
 from folio.reports.records import read_run, smooth
-from folio.reports.run import duration, run_report
+from folio.reports.run import run_report
 from folio.training.metrics import MetricsLog
 
 MakeRun = Callable[..., Path]

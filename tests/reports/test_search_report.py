@@ -13,7 +13,7 @@ from folio.finetuning.search.choice import choose, choose_by_sweep
 from folio.finetuning.search.config import SearchConfig
 from folio.finetuning.search.halving import Loss, Result
 from folio.finetuning.search.records import SearchRecord
-from folio.finetuning.search.settings import settings_of
+from folio.finetuning.search.settings import Setting, settings_of
 from folio.reports.charts import standalone
 from folio.reports.page import Page
 from folio.reports.search import search_figure, search_table, show_search
@@ -93,6 +93,26 @@ def test_the_figure_has_a_curve_for_each_rung_and_bars_for_errors() -> None:
     assert "20 steps" in svg
     assert "40 steps" in svg
     assert svg.count("<polyline") == 2 + 4  # two curves, and a bar for each of four losses
+
+
+def test_only_what_is_alike_but_for_the_rate_is_joined() -> None:
+    values = [(1e-4, 4, 512), (3e-4, 8, 512), (5e-4, 8, 256), (7e-4, 8, 512), (9e-4, 8, 512)]
+    names = ("learning_rate", "rank", "batch_tokens")
+    settings = [Setting(n, dict(zip(names, value, strict=True))) for n, value in enumerate(values, 1)]
+    record = SearchRecord("random", "token", {}, settings, [7, 7, 10, 7, 7])
+    for one in settings:
+        steps = 5 if one.number == 3 else 4
+        record.results.append(Result(one.number, 1, steps, Loss(6 - one.number / 10), 1.0))
+    record.results += [Result(number, 2, 7, Loss(5 - number / 10), 1.0) for number in (4, 5)]
+    svg = search_figure(record)
+    labels = ["8 · 512, 7 steps", "8 · 256, 5 steps", "8 · 512, 4 steps", "4 · 512, 4 steps"]
+    assert all(label in svg for label in labels)
+    assert svg.count("<polyline") == 1, "of five settings two differ in nothing but the rate and the luck of a rung"
+    header, _ = search_table(record)
+    assert header[3:5] == ["rung 1: 4 to 5 steps", "rung 2: 7 steps"]
+    text = " ".join(check(page_of(record)).text)
+    assert "Only settings that differ in nothing but the learning rate are joined." in text
+    assert "a rung is the same share of each one's own" in text
 
 
 def test_the_sweep_marks_what_it_suggests() -> None:

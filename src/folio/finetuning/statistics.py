@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from folio.finetuning.examples import Encoded, Example
+from folio.finetuning.examples import Encoded, Example, fitted
 from folio.finetuning.packing import best_fit_decreasing, padding_share
 
 
@@ -37,6 +37,9 @@ class SplitStatistics:
     p95_length: float
     longest: int
     tokens: int
+    """Of the examples used, as they fit the context."""
+    cut_off_tokens: int
+    """What the truncated ones lost."""
     learned_tokens: int
     rows_packed: int
     rows_unpacked: int
@@ -71,6 +74,10 @@ class CountsBySide(ABC):
     @abstractmethod
     def quantities(self) -> list[tuple[str, str, str]]:
         """Title, attribute of a side, and format of each row; the third is that of duplicates."""
+
+    def facts(self) -> list[dict[str, Any]]:
+        """For programs: the counts of each side as plain numbers, by their names; ``side`` says which it is."""
+        return [asdict(side) for side in self.sides]
 
     def header(self) -> list[str]:
         """The names of the columns: what is counted, then a column per side."""
@@ -107,10 +114,11 @@ class DataStatistics(CountsBySide):
             ("nothing to learn, left out", "nothing_to_learn", ","),
             (f"longer than {self.block_size:,}, truncated", "truncated", ","),
             (f"longer than {self.block_size:,}, dropped", "dropped", ","),
-            ("median length", "median_length", ",.0f"),
-            ("95th percentile of lengths", "p95_length", ",.0f"),
-            ("longest", "longest", ","),
-            ("tokens", "tokens", ","),
+            ("median length, before cutting", "median_length", ",.0f"),
+            ("95th percentile of lengths, before cutting", "p95_length", ",.0f"),
+            ("longest, before cutting", "longest", ","),
+            ("tokens cut off", "cut_off_tokens", ","),
+            ("tokens, after cutting", "tokens", ","),
             ("tokens learned", "learned_tokens", ","),
             ("rows, packed", "rows_packed", ","),
             ("rows, one example each", "rows_unpacked", ","),
@@ -128,6 +136,8 @@ def split_statistics(
     whole = [one.example for one in encoded if one.example is not None]
     lengths = np.array([example.length for example in whole] or [0])
     fitting = [example.length for example in used]
+    truncated = len(used) - sum(example.length <= block_size for example in whole)
+    before = [example.length for example in whole if truncated and fitted(example, block_size, "truncate")]
     rows = len(best_fit_decreasing(fitting, block_size))
     return SplitStatistics(
         side=side,
@@ -135,12 +145,13 @@ def split_statistics(
         examples=len(used),
         duplicates=duplicates,
         nothing_to_learn=len(encoded) - len(whole),
-        truncated=len(used) - sum(example.length <= block_size for example in whole),
+        truncated=truncated,
         dropped=len(whole) - len(used),
         median_length=float(np.median(lengths)),
         p95_length=float(np.quantile(lengths, 0.95)),
         longest=int(lengths.max()),
         tokens=sum(fitting),
+        cut_off_tokens=sum(before) - sum(fitting) if truncated else 0,
         learned_tokens=sum(example.learned_tokens for example in used),
         rows_packed=rows,
         rows_unpacked=len(used),

@@ -8,15 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from folio.errors import UserError
+from folio.finetuning.overfitting import LossKey
 from folio.reports.charts import HALF, Series, line_chart
 from folio.reports.page import Cell, Page, flatten
-from folio.reports.records import RunRecord, column, number, read_run, smooth
-from folio.reports.run import duration, span_of
+from folio.reports.quantities import duration
+from folio.reports.records import PAIRS, RunRecord, column, number, read_run, smooth
+from folio.reports.run import span_of
 
-HEADER = (
+TOKENS: LossKey = "nats_per_token"
+OF_TEXT = (
     "run", "parameters", "steps", "tokens", "nats/token", "± s.e.", "perplexity", "bits/byte", "n",
     "tokens/s", "time",
 )  # fmt: skip
+TEXT_KEYS = (TOKENS, "standard_error_nats", "perplexity", "bits_per_byte", "tokens")
+"""In a validation: the scores of :data:`OF_TEXT`, and what they are of."""
+OF_PAIRS = (
+    "run", "parameters", "steps", "tokens", "nats/pair", "± s.e.", "preferred", "n (pairs)", "tokens/s", "time",
+)  # fmt: skip
+PAIR_KEYS = (PAIRS, "standard_error_nats", "accuracy", "pairs")
 
 
 def compare_report(runs: Sequence[Path], to: Path) -> Path:
@@ -31,9 +40,9 @@ def compare_report(runs: Sequence[Path], to: Path) -> Path:
     page = Page(f"{len(records)} runs compared", ", ".join(names), kind="comparison")
     page.section(
         "Scores",
-        "Each run's best validation; n counts the tokens measured, s.e. is the standard error of that run alone.",
+        "Each run's best validation; n counts what was measured, s.e. is the standard error of that run alone.",
     )
-    page.table(HEADER, [_row(name, record) for name, record in zip(names, records, strict=True)])
+    _scores(page, names, records)
     _warn(page, records)
     _curves(page, names, records)
     _differences(page, names, records)
@@ -46,25 +55,46 @@ def distinct_names(records: Sequence[RunRecord]) -> list[str]:
     return [name if names.count(name) == 1 else str(record.path) for name, record in zip(names, records, strict=True)]
 
 
-def _row(name: str, record: RunRecord) -> list[Cell]:
+def _scores(page: Page, names: Sequence[str], records: Sequence[RunRecord]) -> None:
+    """A table of the runs that learned text, and one of those that learned preferences."""
+    both = list(zip(names, records, strict=True))
+    for header, keys in ((OF_TEXT, TEXT_KEYS), (OF_PAIRS, PAIR_KEYS)):
+        rows = [_row(name, record, keys) for name, record in both if record.loss_key == keys[0]]
+        if rows:
+            page.table(header, rows)
+
+
+def _row(name: str, record: RunRecord, keys: Sequence[str]) -> list[Cell]:
     best = record.best_validation or {}
-    scores = [number(best, key) for key in ("nats_per_token", "standard_error_nats", "perplexity", "bits_per_byte")]
+    scores = [(key, number(best, key)) for key in keys[:-1]]
     speed = record.typical("tokens_per_s")
     return [
         name,
         record.parameters,
         record.steps,
         record.tokens_seen,
-        *(value if math.isfinite(value) else None for value in scores),
-        best.get("tokens"),
+        *(_score(key, value) for key, value in scores),
+        best.get(keys[-1]),
         speed if math.isfinite(speed) else None,
         duration(record.elapsed_s),
     ]
 
 
+def _score(key: str, value: float) -> Cell:
+    if not math.isfinite(value):
+        return None
+    return f"{value:.1%}" if key == "accuracy" else value
+
+
 def _warn(page: Page, records: Sequence[RunRecord]) -> None:
-    counts = {record.best_validation.get("tokens") for record in records if record.best_validation}
+    counts = {
+        record.best_validation.get("tokens")
+        for record in records
+        if record.best_validation and record.loss_key == TOKENS
+    }
     tokenizers = {json.dumps(record.config.get("tokenizer"), sort_keys=True) for record in records}
+    if len({record.loss_key for record in records}) > 1:
+        page.note("Some runs learned text and some preferences: a nat per token and a nat per pair do not compare.")
     if len(tokenizers) > 1:
         page.note("The runs do not share a tokenizer: compare bits/byte; a nat per token means something else in each.")
     elif len(counts) > 1:
@@ -76,29 +106,36 @@ def _warn(page: Page, records: Sequence[RunRecord]) -> None:
 
 
 def _curves(page: Page, names: Sequence[str], records: Sequence[RunRecord]) -> None:
-    train, validation, over_time, bits = [], [], [], []
-    for index, (name, record) in enumerate(zip(names, records, strict=True)):
-        smoothed = smooth(column(record.train, "nats_per_token"), span_of(record))
-        losses, checked = column(record.validation, "nats_per_token"), column(record.validation, "step")
+    """By step and by time; losses that are not of one kind do not share a figure."""
+    page.section("Curves")
+    numbered = list(enumerate(zip(names, records, strict=True)))
+    for loss in (TOKENS, PAIRS):
+        if members := [(index, *both) for index, both in numbered if both[1].loss_key == loss]:
+            _curves_of(page, loss, members)
+
+
+def _curves_of(page: Page, loss: LossKey, members: Sequence[tuple[int, str, RunRecord]]) -> None:
+    """Of runs whose losses are of one kind; each comes with its colour and name."""
+    second = "accuracy" if loss == PAIRS else "bits_per_byte"
+    train, validation, over_time, seconds = [], [], [], []
+    for index, name, record in members:
+        smoothed = smooth(column(record.train, loss), span_of(record))
+        losses, checked = column(record.validation, loss), column(record.validation, "step")
         train.append(Series(name, column(record.train, "step"), smoothed, colour=index))
         validation.append(Series(name, checked, losses, dots=True, colour=index))
-        bits.append(Series(name, checked, column(record.validation, "bits_per_byte"), dots=True, colour=index))
+        seconds.append(Series(name, checked, column(record.validation, second), dots=True, colour=index))
         elapsed = column(record.validation, "elapsed_s")
         over_time.append(Series(name, elapsed, losses, dots=True, colour=index))
-    page.section("Curves")
+    unit = loss.replace("_", " ")
+    title, what = ("Pairs in order", "share of pairs") if loss == PAIRS else ("Bits per byte", "bits per byte")
     page.figures(
-        line_chart(validation, title="Validation loss", x_label="step", y_label="nats per token"),
-        line_chart(train, title="Training loss, smoothed", x_label="step", y_label="nats per token"),
+        line_chart(validation, title="Validation loss", x_label="step", y_label=unit),
+        line_chart(train, title="Training loss, smoothed", x_label="step", y_label=unit),
     )
     page.figures(
-        line_chart(bits, title="Bits per byte", x_label="step", y_label="bits per byte", width=HALF, height=270),
+        line_chart(seconds, title=title, x_label="step", y_label=what, width=HALF, height=270),
         line_chart(
-            over_time,
-            title="Validation loss over time",
-            x_label="seconds",
-            y_label="nats per token",
-            width=HALF,
-            height=270,
+            over_time, title="Validation loss over time", x_label="seconds", y_label=unit, width=HALF, height=270
         ),
     )
 

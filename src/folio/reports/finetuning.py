@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from folio.checksums import read_sealed_json
-from folio.evaluation.comparing.verdict import written
-from folio.finetuning.overfitting import HEADER, EpochLoss, epoch_losses, epoch_rows, turn_of
+from folio.finetuning.overfitting import EpochLoss, epoch_losses, epoch_table, turn_of
 from folio.finetuning.samples import FILE, by_temperature, ended_shares, read_samples
 from folio.finetuning.search.records import read_search
 from folio.reports.charts import Series, line_chart
+from folio.reports.forgetting import show_forgetting
 from folio.reports.page import Cell, Page, flatten
-from folio.reports.records import RunRecord
+from folio.reports.quantities import duration, size_text
+from folio.reports.records import ADAPTERS, RunRecord
 from folio.reports.search import show_search
 
-FORGETTING = "forgetting.json"
-"""In a run's folder: what the base could do before and after."""
-FORGOTTEN = ("score", "before", "after", "difference", "95 %", "p, corrected", "n", "verdict")
-"""The columns of :func:`forgetting_rows`."""
 SAMPLES_OPEN = 3
 """Samples of each temperature that are shown at once; the others are folded."""
 
@@ -38,7 +34,7 @@ def show_finetuning(page: Page, record: RunRecord) -> None:
         show_search(page, search)
     _epochs(page, record)
     _method(page, record, str(base.get("given", "")), resolved)
-    _forgetting(page, record)
+    show_forgetting(page, record)
     _samples(page, record)
     _data(page, resolved)
 
@@ -58,12 +54,12 @@ def _epochs(page: Page, record: RunRecord) -> None:
         curve = Series("", [one.epoch for one in accuracies], [one.accuracy for one in accuracies], dots=True, colour=1)
         page.figures(line_chart([curve], title="Held-out pairs in which the chosen answer is preferred",
                                 x_label="epoch", y_label="share of pairs", height=270))  # fmt: skip
-    page.table(HEADER, epoch_rows(losses), caption=f"Losses in {unit}")
+    page.table(*epoch_table(losses), caption=f"Losses in {unit}")
     page.paragraph(
         "Train is the loss on as many training examples as are held out, in evaluation mode, so that the two compare; "
         "epoch 0 is the base before training. The standard error is that of the validation loss over its examples: how "
         "far other examples might have put it. Two validations share their examples, so their difference is surer than "
-        "the two errors suggest."
+        "the two errors suggest; where the loss of each example was kept, it is judged by that."
     )
 
 
@@ -87,80 +83,33 @@ def _method(page: Page, record: RunRecord, base: str, resolved: Mapping[str, Any
     if "method" not in resolved:
         return
     page.section("Method and memory")
-    trained, whole = resolved.get("trainable"), record.parameters
-    facts: dict[str, object] = {"method": resolved["method"], "base": base}
-    if isinstance(trained, int):
-        share = f" of {whole:,} ({trained / whole:.2%})" if whole and whole >= trained else ""
-        facts["trained parameters"] = f"{trained:,}{share}"
-    if resolved["method"] in ("lora", "qlora"):
+    method, trained = resolved["method"], record.trained_in_words
+    facts: dict[str, object] = {"method": method, "base": base}
+    if trained is not None:
+        facts["trained parameters"] = trained
+    if record.lines:
+        facts["time"] = duration(record.elapsed_s)
+    if record.peak_bytes is not None:
+        of = "tensors on the GPU" if str(resolved.get("device", "")).startswith("cuda") else "the whole process"
+        facts["peak memory, measured"] = f"{size_text(record.peak_bytes)} of {of}"
+    if method in ADAPTERS:
         facts |= flatten({"lora": record.config["recipe"]["lora"]})
     page.key_values(facts)
     memory = resolved.get("memory")
-    sizes = _sizes(memory) if isinstance(memory, Mapping) else {}
-    if sizes:
-        page.table(
-            ("what", "MB"), [[name, size / 1e6] for name, size in sizes.items()], caption="Memory of the weights"
-        )
+    if isinstance(memory, Mapping) and (rows := _memory_rows(memory)):
+        page.table(("memory of the weights", "MB"), rows)
+        page.paragraph("Reckoned beforehand; activations come on top, and depend on the batch.")
 
 
-def _sizes(memory: Mapping[str, Any]) -> dict[str, int]:
-    """Bytes by what they are for, in words, of every key that ends in ``_bytes``."""
-    flat = flatten(memory)
-    return {
+def _memory_rows(memory: Mapping[str, Any]) -> list[list[Cell]]:
+    """What every key that ends in ``_bytes`` is for, and its size, with their sum; nothing that is empty."""
+    sizes = {
         key.removesuffix("_bytes").replace("_", " ").replace(".", ", "): value
-        for key, value in flat.items()
-        if key.endswith("_bytes") and isinstance(value, int)
+        for key, value in flatten(memory).items()
+        if key.endswith("_bytes") and isinstance(value, int) and value
     }
-
-
-def _forgetting(page: Page, record: RunRecord) -> None:
-    path = record.path / FORGETTING
-    if not path.is_file():
-        return
-    found = read_sealed_json(path, "Remove it, and the report is written without it.")
-    text = f" The loss is of {found['text']}." if found.get("text") else ""
-    page.section(
-        "Forgetting",
-        f"What {found['base']} could do before and what {found['tuned']}, made from it, can do after: on the same "
-        f"items, paired item by item, so that the luck of the items cancels.{text}",
-    )
-    page.table(FORGOTTEN, forgetting_rows(found["comparisons"]))
-    for note in found["notes"]:
-        page.paragraph(note)
-
-
-def forgetting_rows(comparisons: Iterable[Mapping[str, Any]]) -> list[list[Cell]]:
-    """A row of :data:`FORGOTTEN` for each comparison of the base with the model made from it, given as JSON values."""
-    rows: list[list[Cell]] = []
-    for one in comparisons:
-        points = one["discordant"] is not None
-        low, high = (_end(one[end], points) for end in ("low", "high"))
-        p = one["p_adjusted"]
-        rows.append(
-            [
-                f"{one['measurement']} {one['metric']}",
-                _value(one["first_value"], points),
-                _value(one["second_value"], points),
-                written(one["difference"], points),
-                f"{low} to {high}" if low and high else "no interval",
-                "" if _missing(p) else f"{'<' * one['p_is_bound']}{p:.2g}",
-                one["n"],
-                one["verdict"]["words"],
-            ]
-        )
-    return rows
-
-
-def _value(value: float, points: bool) -> str:
-    return f"{value:.1%}" if points else f"{value:.4f}"
-
-
-def _end(value: float | None, points: bool) -> str:
-    return "" if value is None or math.isnan(value) else written(value, points).removesuffix(" points")
-
-
-def _missing(value: float | None) -> bool:
-    return value is None or math.isnan(value)
+    rows: list[list[Cell]] = [[name, size / 1e6] for name, size in sizes.items()]
+    return [*rows, ["total", sum(sizes.values()) / 1e6]] if len(rows) > 1 else rows
 
 
 def _samples(page: Page, record: RunRecord) -> None:

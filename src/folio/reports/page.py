@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,10 @@ from folio.reports.style import SCRIPT, STYLE
 Cell = str | int | float | None
 NUMBER = ' class="number"'
 LONG = ' class="long"'
+TALL = 40
+"""A table of more rows than this scrolls in a box of its own; a shorter one stands there whole."""
+AS_NUMBER = re.compile(r"[<+−-]?[\d,]*\.?\d+(e-?\d+)?[kMGT]?( ?%| points| [kMGT]?B)?|[−-]?∞|–|")
+"""Text that is a number: it stands right as numbers do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,9 @@ class Page:
         head = "".join(f"<th{c}>{_text(name)}</th>" for c, name in zip(classes, header, strict=True))
         lines = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*written, strict=True))
         title = f"<caption>{_text(caption)}</caption>" if caption else ""
+        box = "scroll tall" if max(map(len, columns), default=0) > TALL else "scroll"
         self._body.append(
-            f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+            f'<div class="{box}"><table>{title}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
         )
 
     def key_values(self, values: Mapping[str, object]) -> None:
@@ -153,8 +159,8 @@ def _written(value: object) -> str:
 
 
 def _is_numeric(column: Iterable[Cell]) -> bool:
-    values = [value for value in column if value is not None]
-    return bool(values) and all(isinstance(value, (int, float)) for value in values)
+    values = [value for value in column if value is not None and value != ""]
+    return bool(values) and all(not isinstance(one, str) or AS_NUMBER.fullmatch(one) for one in values)
 
 
 def _cells(column: Sequence[Cell]) -> list[str]:
@@ -168,7 +174,7 @@ def _cells(column: Sequence[Cell]) -> list[str]:
             short = f"{value:,.{decimals}f}" if decimals is not None and math.isfinite(value) else short_number(value)
             cells.append(f'<td{css} title="{value!r}">{short}</td>')
         elif isinstance(value, str):
-            cells.append(f"<td{LONG if len(value) > 60 else ''}>{_text(value)}</td>")
+            cells.append(f"<td{LONG if len(value) > 60 else css}>{_text(value)}</td>")
         else:
             cells.append(f"<td{css}>{'–' if value is None else f'{value:,}'}</td>")
     return cells

@@ -19,6 +19,8 @@ from folio.training.metrics import read_metrics
 
 Line = Mapping[str, Any]
 PAIRS: LossKey = "nats_per_pair"
+ADAPTERS = ("lora", "qlora")
+"""Methods that train weights beside those of the base."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,23 @@ class RunRecord:
         resolved = self.config.get("resolved")
         found = resolved.get("parameters") if isinstance(resolved, Mapping) else None
         return found if isinstance(found, int) else None
+
+    @property
+    def trained_in_words(self) -> str | None:
+        """How many weights a fine-tuning run trains: beside those of the base, or of those of the whole model."""
+        resolved, whole = self.config.get("resolved"), self.parameters
+        trained = resolved.get("trainable") if isinstance(resolved, Mapping) else None
+        if not isinstance(resolved, Mapping) or not isinstance(trained, int):
+            return None
+        if whole and resolved.get("method") in ADAPTERS:
+            return f"{trained:,} beside {whole:,}"
+        return f"{trained:,} of {whole:,} ({trained / whole:.2%})" if whole and whole > trained else f"{trained:,}"
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most memory that a sitting which came to the end of the run held, None if none said."""
+        peaks = [number(event, "peak_bytes") for event in self.of_kind("event")]
+        return max((int(peak) for peak in peaks if math.isfinite(peak)), default=None)
 
     @property
     def environment(self) -> Mapping[str, Any]:

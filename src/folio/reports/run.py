@@ -10,6 +10,7 @@ from folio.reports.charts import HALF, Series, line_chart
 from folio.reports.finetuning import show_finetuning
 from folio.reports.page import Page, Stat
 from folio.reports.probes import show_probes
+from folio.reports.quantities import duration, event_words, size_text
 from folio.reports.records import PAIRS, Line, RunRecord, column, number, read_run, smooth
 from folio.reports.scales import short_number
 
@@ -69,7 +70,7 @@ def headline(record: RunRecord) -> list[Stat]:
         bits = number(best, "bits_per_byte")
         n = f"{counted(best)}step {best['step']:,}"
         perplexity, accuracy = number(best, "perplexity"), number(best, "accuracy")
-        stats.append(Stat("Best validation loss", f"{nats:.4f}", record.loss_unit, f"{plus_minus(error)}{n}"))
+        stats.append(Stat("Best validation loss", _decimals(nats), record.loss_unit, f"{plus_minus(error)}{n}"))
         if record.loss_key == PAIRS:
             stats += [Stat("Preferred", f"{accuracy:.1%}", note="of held-out pairs")] * math.isfinite(accuracy)
         else:
@@ -84,12 +85,16 @@ def headline(record: RunRecord) -> list[Stat]:
         )
     stats.append(Stat("Tokens seen", short_number(record.tokens_seen), note=step_count(record)))
     stats.append(Stat("Time", duration(record.elapsed_s)))
+    if record.peak_bytes is not None:
+        value, unit = size_text(record.peak_bytes).split(" ")
+        stats.append(Stat("Peak memory", value, unit))
     speed, mfu = record.typical("tokens_per_s"), record.typical("mfu")
     if math.isfinite(speed):
         note = f"median, {mfu:.0%} MFU" if math.isfinite(mfu) else "median"
         stats.append(Stat("Speed", short_number(speed), "tokens/s", note))
     if record.parameters is not None:
-        stats.append(Stat("Parameters", short_number(record.parameters)))
+        trained = record.trained_in_words
+        stats.append(Stat("Parameters", short_number(record.parameters), note=f"trained: {trained}" if trained else ""))
     return stats
 
 
@@ -180,7 +185,7 @@ def _history(page: Page, record: RunRecord) -> None:
             ("checkpoint", "size", "id"), [_checkpoint(*one) for one in record.checkpoints], caption="Checkpoints"
         )
     if events:
-        rows = [[int(event["step"]), str(event.get("event")), _rest(event)] for event in events]
+        rows = [[int(event["step"]), str(event.get("event")), event_words(event)] for event in events]
         page.table(("step", "event", "what it says"), rows, caption="Events")
 
 
@@ -188,11 +193,7 @@ def _checkpoint(name: str, manifest: Any) -> list[str]:
     if manifest is None:
         return [name, "–", "cannot be read"]
     size = sum(record.bytes for record in manifest.files.values())
-    return [name, f"{size / 1e6:,.1f} MB", manifest.id[:12]]
-
-
-def _rest(event: Line) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in event.items() if key not in ("kind", "step", "event"))
+    return [name, size_text(size), manifest.id[:12]]
 
 
 def _or_none(line: Line, key: str) -> float | None:
@@ -207,15 +208,9 @@ def counted(line: Line) -> str:
 
 def plus_minus(error: float) -> str:
     """``± 0.0041, `` or nothing where the error is unknown."""
-    return f"± {error:.4f}, " if math.isfinite(error) else ""
+    return f"± {_decimals(error)}, " if math.isfinite(error) else ""
 
 
-def duration(seconds: float) -> str:
-    """Time as people say it: 0.8 s, 42 s, 4 min 12 s, 3 h 5 min, 2 d 4 h."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {smaller_unit}"
-    return f"{whole} s"
+def _decimals(nats: float) -> str:
+    """With four decimals, or four digits where those would hardly show."""
+    return f"{nats:.4f}" if not nats or abs(nats) >= 0.001 else short_number(nats)

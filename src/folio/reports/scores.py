@@ -13,6 +13,7 @@ from folio.reports.drawing import WIDE
 from folio.reports.intervals import Interval, interval_chart
 from folio.reports.page import Cell, Page, Stat
 from folio.reports.scales import short_number
+from folio.reports.verdicts import without_columns
 
 SCORES = ("task", "convention", "metric", "value", "± s.e.", "95 % from", "to", "n", "of", "better")
 COLOURS = {"better": 2, "worse": 1, "cannot tell": 7}
@@ -66,13 +67,16 @@ def comparison_report(arms: Sequence[Arm], comparisons: Sequence[Comparison], no
     )
     for note in notes:
         page.note(note)
+    corrected = any(one.tests > 1 for one in comparisons)
+    by = "; p is corrected for the other comparisons of the same score (Holm), and the verdict goes by it" * corrected
     page.section(
         "Differences",
-        "Paired, item by item, on the items that both models have. Each line is one comparison's own 95 % interval; "
-        "p is corrected for the other comparisons of the same score (Holm), and the verdict goes by it.",
+        "Paired, item by item, on the items that both models have. Each line is one comparison's own 95 % "
+        f"interval{by}.",
     )
     page.figures(*forests(comparisons))
-    page.table(DIFFERENCES, difference_rows(comparisons))
+    unused = () if corrected else ("p corrected",)
+    page.table(*without_columns(DIFFERENCES, difference_rows(comparisons), unused))
     for method in dict.fromkeys(one.difference.method for one in comparisons):
         page.paragraph(f"{method[0].upper()}{method[1:]}.")
     page.section("Scores of each model", "Over all items of its own evaluation, with the interval of that model alone.")

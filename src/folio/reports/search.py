@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -58,9 +58,9 @@ def search_figure(record: SearchRecord) -> str:
 def search_table(record: SearchRecord) -> tuple[list[str], list[list[Cell]]]:
     """Header and rows: a row for each setting, the best first, with its loss at each rung it came to."""
     names = list(record.settings[0].values) if record.settings else []
-    rungs = sorted({one.rung for one in record.results})
+    rungs = _rungs(record)
     header = [words_of(name) for name in names]
-    header += [_rung_words(one for one in record.results if one.rung == rung) for rung in rungs]
+    header += [_rung_words(record, rung) for rung in rungs]
     header += ["± s.e.", "training", "seconds", ""]
     rows: list[list[Cell]] = []
     for setting, results in _best_first(record):
@@ -95,18 +95,23 @@ def _outcome(record: SearchRecord, setting: Setting, last: Result) -> str:
 
 
 def _curves(record: SearchRecord, across: str, others: Sequence[str]) -> list[Series]:
-    """A curve for each rung; where more than one thing is varied, one for each combination of the others."""
+    """A curve for each rung, and of each for every combination of what else is varied: no other points are joined.
+
+    Where something else is varied, each setting stands where it came to in the end.
+    """
     number_of = {setting.number: setting for setting in record.settings}
     groups: dict[str, list[Result]] = {}
+    several = len(_rungs(record)) > 1
     if others:
         for setting, results in _best_first(record):
+            last = results[-1]
             label = " · ".join(value_text(name, setting.values[name]) for name in others)
             label = f"{words_of(others[0])} {label}" if len(others) == 1 else label
-            groups.setdefault(label, []).append(results[-1])
+            label += f", {last.step:,} steps" if several else ""
+            groups.setdefault(label, []).append(last)
     else:
-        for rung in sorted({one.rung for one in record.results}):
-            members = [one for one in record.results if one.rung == rung]
-            groups[_rung_words(members)] = members
+        for rung in _rungs(record):
+            groups[_rung_words(record, rung)] = [one for one in record.results if one.rung == rung]
     curves = []
     for colour, (label, members) in enumerate(groups.items()):
         sound = [one for one in members if not one.lost]
@@ -145,7 +150,10 @@ def _caption(record: SearchRecord) -> str:
     if record.sweep is None:
         others = _varied(record.settings)[1:]
         named = f" Labels: {' · '.join(map(words_of, others))}." if len(others) > 1 else ""
-        return f"Bars: ± one standard error over the validation examples, the same ones for every setting.{named}"
+        share = " Settings differ in their number of steps: a rung is the same share of each one's own."
+        bars = "Bars: ± one standard error over the validation examples, the same ones for every setting."
+        joined = " Only settings that differ in nothing but the learning rate are joined." if others else ""
+        return f"{bars}{named}{joined}{share * _steps_differ(record)}"
     ended = f" The sweep ended early: {record.sweep.ended}." if record.sweep.ended else ""
     return (
         "The loss of each batch is taken relative to that of the untouched model on the same batch; the smoothed curve "
@@ -159,11 +167,21 @@ def _varied(settings: Sequence[Setting]) -> list[str]:
     return [name for name in KEYS if name in names and len({one.values[name] for one in settings}) > 1]
 
 
-def _rung_words(results: Iterable[Result]) -> str:
-    """What a rung is called: by its steps, where they are the same for each setting on it."""
-    results = list(results)
-    steps = {one.step for one in results}
-    return f"{steps.pop():,} steps" if len(steps) == 1 else f"rung {results[0].rung}"
+def _rungs(record: SearchRecord) -> list[int]:
+    return sorted({one.rung for one in record.results})
+
+
+def _rung_words(record: SearchRecord, rung: int) -> str:
+    """What a rung is called: by its steps, and by its number too where those are not the same for each setting."""
+    steps = {one.step for one in record.results if one.rung == rung}
+    if not _steps_differ(record):
+        return f"{steps.pop():,} steps"
+    return f"rung {rung}: " + " to ".join(f"{end:,}" for end in sorted({min(steps), max(steps)})) + " steps"
+
+
+def _steps_differ(record: SearchRecord) -> bool:
+    """Whether on one rung some settings take more steps than others."""
+    return len({(one.rung, one.step) for one in record.results}) > len(_rungs(record))
 
 
 def _nats(result: Result) -> float | None:

@@ -51,7 +51,8 @@ figure { margin: 20px 0; }
 .chart[width="1080"] { min-width: 720px; }
 .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
 figcaption, caption { color: var(--muted); font-size: 14px; text-align: left; padding: 6px 0; max-width: 90ch; }
-.scroll { overflow: auto; max-height: 560px; margin: 12px 0 20px; }
+.scroll { overflow-x: auto; margin: 12px 0 20px; }
+.tall { overflow-y: auto; max-height: 560px; }
 table { border-collapse: collapse; font-size: 15px; font-variant-numeric: tabular-nums; }
 th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 600;
   font-size: 13px; color: var(--muted); border-bottom: 1px solid var(--muted); }
@@ -81,7 +82,9 @@ footer { margin-top: 56px; color: var(--muted); font-size: 13px; }
   line-height: 1.5; z-index: 1; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tip i { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 7px; }
 @media (max-width: 600px) { main { padding-top: 28px; } h1 { font-size: 30px; } }
-@media print { main { max-width: none; padding: 0; } .cell, .sample, tr { break-inside: avoid; } }
+@media print { main { max-width: none; padding: 0; } .cell, .sample, tr { break-inside: avoid; }
+  .scroll, .tall { overflow: visible; max-height: none; } table { font-size: 12px; } th { position: static; }
+  th, td { white-space: normal; padding-right: 10px; } }
 """
 )
 

@@ -119,32 +119,36 @@ def _options_of(stored: dict[str, Evaluation]) -> dict[str, Any]:
 
 
 def _show(comparisons: Sequence[Comparison], notes: Sequence[str], terminal: Terminal) -> None:
-    from folio.evaluation.comparing.verdict import interval_in_words, written
+    """A table of outcomes, whose title names the model that every row is of or against, and a sentence for each."""
+    from folio.evaluation.comparing.verdict import in_short, interval_in_words, written
+    from folio.reports.verdicts import one_loss_each, p_heading, score_words, without_columns
 
-    several = any(one.tests > 1 for one in comparisons)
-    columns = ("score", "of", "against", "difference", "95 %", "p, corrected" if several else "p", "n", "")
+    shown = one_loss_each(comparisons, lambda one: (one.measurement, one.first, one.second, one.score.metric))
+    columns = ["score", "of", "against", "difference", "95 %", p_heading(one.tests for one in shown), "n", "verdict"]
     rows = []
-    for one in comparisons:
-        by, sign = one.difference, "<" * one.difference.p_is_bound
+    for one in shown:
+        by, verdict = one.difference, one.verdict
         rows.append(
-            (
-                f"{one.measurement} {one.score.metric}",
+            [
+                score_words(one.measurement, one.score.metric),
                 one.second,
                 one.first,
                 written(by.value, one.accuracy),
                 interval_in_words(by, one.accuracy).strip("()").removeprefix("95 % "),
-                _probability(one.p_adjusted, sign),
+                _probability(one.p_adjusted, "<" * by.p_is_bound),
                 by.n,
-                one.verdict.outcome,
-            )
+                in_short(verdict.outcome, verdict.items_needed, verdict.seeds_needed),
+            ]
         )
-    terminal.table(columns, rows)
-    for one in comparisons:
+    same = [name for name in ("of", "against") if len({row[columns.index(name)] for row in rows}) == 1]
+    said = [str(rows[0][columns.index(name)]) for name in same]
+    title = " against ".join(said) if len(same) == 2 else " ".join([*same, *said])
+    terminal.table(*without_columns(columns, rows, same), title=title or None)
+    for one in shown:
         left_out = one.only_first + one.only_second + one.unequal
         told = f" ({left_out:,} items left out: not the same on both sides)" if left_out else ""
-        terminal.print(
-            f"{one.measurement} {one.score.metric}, {one.second} against {one.first} (n counts {one.score.unit}):"
-        )
+        score = score_words(one.measurement, one.score.metric)
+        terminal.print(f"{score}, {one.second} against {one.first} (n counts {one.score.unit}):")
         terminal.print(f"  {one.verdict.words}{told}")
     for note in notes:
         terminal.print(note, style="dim")

@@ -62,6 +62,13 @@ def judge(
     return Verdict("cannot tell", f"{start}{seen}; {advice} {goal}{more}", detectable, items, seeds)
 
 
+def in_short(outcome: str, items_needed: int | None = None, seeds_needed: int | None = None) -> str:
+    """A verdict for the cell of a table: the outcome, and what is missing if one cannot tell."""
+    parts = [f"n about {_rounded(items_needed)}"] if items_needed else []
+    parts += [f"about {_rounded(seeds_needed)} seeds of each"] if seeds_needed else []
+    return f"{outcome}, would need {' and '.join(parts)}" if parts else outcome
+
+
 def needed(difference: Difference, level: float) -> tuple[int | None, int | None]:
     """``(items, seeds of each side)`` that show a difference of this size: one of the two where one suffices.
 

@@ -15,6 +15,8 @@ from folio.evaluation.tasks.sources import Located, locate
 
 SEED = 1234
 """lm-evaluation-harness's seed for few-shot examples."""
+DATA = "--data"
+"""How a benchmark's file is given, if the caller does not take it by another flag."""
 
 
 class Task:
@@ -54,21 +56,22 @@ class Task:
             f"task '{self.name}' has no convention '{name}'", f"{hint}It has: {', '.join(self.conventions)}."
         )
 
-    def read(self, path: Path | None = None, limit: int = 0) -> TaskData:
+    def read(self, path: Path | None = None, limit: int = 0, flag: str = DATA) -> TaskData:
         """The items of the file at ``path``, or of the description's own, which is fetched if need be.
 
-        ``limit`` is how many of the first to read, 0 for all. :class:`DataError` naming file and line for what is no
-        item of this task, :class:`Unreachable` if no place has the file.
+        ``limit`` is how many of the first to read, 0 for all; ``flag`` is the caller's name for the option that gives
+        the file, for what is said where there is none. :class:`DataError` naming file and line for what is no item of
+        this task, :class:`Unreachable` if no place has the file.
         """
-        return self._read(self._items_file(path), limit)
+        return self._read(self._items_file(path, flag), limit)
 
-    def read_shots(self, path: Path | None = None, items: Path | None = None) -> TaskData:
+    def read_shots(self, path: Path | None = None, items: Path | None = None, flag: str = DATA) -> TaskData:
         """The items that few-shot examples are drawn from: all of ``path``, or of the description's own file for them.
 
-        A task that draws them from its own items takes ``items``, the file given for those.
+        A task that draws them from its own items takes ``items``, the file given for those by ``flag``.
         """
         if path is None and self.description.shots is None:
-            return self._read(self._items_file(items), 0)
+            return self._read(self._items_file(items, flag), 0)
         source = self.description.shots or Source()
         return self._read(locate(f"{self.name}, few-shot", source, path, "--shots-from FILE"), 0)
 
@@ -84,8 +87,8 @@ class Task:
         chosen = self.convention(convention) if isinstance(convention, str) else convention
         return questions_of(items, chosen, num_fewshot, shots, seed)
 
-    def _items_file(self, path: Path | None) -> Located:
-        return locate(self.name, self.description.data, path, f"--data {self.name}=FILE")
+    def _items_file(self, path: Path | None, flag: str) -> Located:
+        return locate(self.name, self.description.data, path, f"{flag} {self.name}=FILE")
 
     def _read(self, located: Located, limit: int) -> TaskData:
         data = read_items(self.description, located.path, limit, self._task_of)
