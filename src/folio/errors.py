@@ -53,7 +53,7 @@ class ArtifactError(UserError):
 
 
 class MissingExtra(UserError):
-    """An optional package is needed; the remedy is the pip command that brings it."""
+    """An optional package is needed; the remedy is the pip command that brings it, and that of a checkout."""
 
 
 class Unreachable(UserError):
@@ -93,7 +93,8 @@ def require(module: str, extra: str) -> ModuleType:
             raise
         raise MissingExtra(
             f"this needs the package '{module.split('.')[0]}', which is not installed",
-            f"Install it with: pip install 'folio-lm[{extra}]'",
+            f"Install it with: pip install 'folio-lm[{extra}]'; in a checkout: "
+            f"pip install -c constraints.txt '.[{extra}]'",
         ) from None
 
 

@@ -126,6 +126,37 @@ def test_epochs_differ_and_seeds_differ() -> None:
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
 
 
+@settings(max_examples=60, deadline=None)
+@given(lengths=SETS, sequences=st.integers(1, 40), steps=st.lists(st.integers(0, 60), min_size=1, max_size=8))
+def test_tokens_before_a_step_are_those_of_the_batches_before_it(
+    lengths: list[int], sequences: int, steps: list[int]
+) -> None:
+    """In whatever order steps are asked for, within an epoch and over several."""
+    batches = SftBatches(examples_of(lengths), 24, sequences, seed=5)
+    read = np.cumsum([0, *(batches.batch(step).tokens for step in range(61))])
+    assert [batches.tokens_before(step) for step in steps] == [read[step] for step in steps]
+
+
+def test_an_epoch_is_counted_once_however_often_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, counted = SftBatches(examples_of([5] * 12), 8, 3, seed=1), []
+    order = batches._order
+    monkeypatch.setattr(batches, "_order", lambda epoch: counted.append(epoch) or order(epoch))
+    for step in range(1, 20):
+        for asked in (step, step - 1, step):
+            batches.tokens_before(asked)
+    assert counted == [0, 1, 2, 3, 4]
+
+
+def test_rows_say_which_examples_they_hold() -> None:
+    examples = examples_of([4, 9, 2, 2, 7, 1, 8])
+    parts = [*evaluation_rows(examples, 10, 2), SftBatches(examples, 10, 5, seed=2).batch(1)]
+    for part in parts:
+        named = [examples[number] for row in part.members for number in row]
+        assert Counter(contents(part)) == wanted(named)
+        assert tuple(tuple(examples[number].length for number in row) for row in part.members) == part.lengths
+    assert sorted(number for part in parts[:-1] for row in part.members for number in row) == list(range(7))
+
+
 def test_batches_run_on_into_the_next_epoch() -> None:
     examples = examples_of([5] * 7)
     one_by_one = SftBatches(examples, 5, 1, seed=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from folio.finetuning.examples import Encoder, Example, fitted
 from folio.finetuning.formats import Record
 from folio.finetuning.measure import Held, first_tokens, loss_of_examples
 from folio.finetuning.objective import PackedTokens
+from folio.launch import Launch
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
 from folio.model.loss import IGNORE
+from folio.ranks import Ranks
 from folio.tokenizer import TokenizerConfig, train_tokenizer
+from folio.training.metrics import METRICS, MetricsLog, read_metrics
 
 PAIRS = [
     ("who? ", "the sun"), ("where is it? ", "a rösé by the sea"), ("x", "no"), ("tell it. ", "as it was, it is"),
@@ -167,7 +171,7 @@ def test_it_asks_between_passes_and_stops_when_told(model: GPT, monkeypatch: pyt
 def test_a_single_example_has_no_standard_error_that_could_mislead(model: GPT) -> None:
     held = Held.of(encoded()[:1], TOKENIZER, 48, True)
     found = measured(model, held)
-    assert math.isnan(found["standard_error_nats"])
+    assert found["standard_error_nats"] is None
     assert found["examples"] == 1
     assert int((held.passes[0].targets != IGNORE).sum()) == found["tokens"]
 
@@ -189,3 +193,65 @@ def test_what_end_of_text_costs_is_told_apart_and_examples_cut_off_do_not_count(
     assert loss_of_examples(model, held, PackedTokens(SHAPE))["end_nats"] == pytest.approx(
         sum(kept) / len(kept), rel=1e-5
     )
+
+
+def test_where_no_example_has_its_end_nothing_is_said_of_it(model: GPT, tmp_path: Path) -> None:
+    cut = [fitted(one, 6, "truncate") for one in encoded()]
+    held = Held.of([one for one in cut if one is not None and one.length == 6], TOKENIZER, 48, True)
+    assert held.examples
+    found = measured(model, held)
+    assert "end_nats" not in found
+    with MetricsLog(tmp_path / METRICS) as log:
+        log.log(kind="validation", step=0, **found)
+    assert [line["kind"] for line in read_metrics(tmp_path)] == ["validation"]  # and nothing was not finite
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_the_loss_of_each_example_is_told_in_the_order_of_the_examples(model: GPT, across: bool) -> None:
+    found = measured(model, held_of(), across=across)
+    nats, tokens = by_hand(model.eval(), encoded())
+    model.train()
+    assert [count for _, count in found["each"]] == tokens
+    assert sum(one for one, _ in found["each"]) / sum(tokens) == pytest.approx(found["nats_per_token"], rel=1e-5)
+    if not across:
+        assert [one for one, _ in found["each"]] == pytest.approx(nats, rel=1e-5)
+    assert all(len(f"{one:.10g}".replace(".", "").lstrip("0")) <= 6 for one, _ in found["each"])
+
+
+def test_of_too_many_examples_the_loss_of_each_is_left_out(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "EACH", len(PAIRS) - 1)
+    assert "each" not in measured(model, held_of())
+    monkeypatch.setattr(measure, "EACH", len(PAIRS))
+    assert len(measured(model, held_of())["each"]) == len(PAIRS)
+
+
+def test_a_loss_that_is_no_number_can_be_written_down(model: GPT, tmp_path: Path) -> None:
+    broken = GPT(SHAPE).initialize(1)
+    with torch.no_grad():
+        broken.embed.weight.fill_(math.nan)
+    found = measured(broken, held_of())
+    assert [one for one, _ in found["each"]] == [None] * len(PAIRS)
+    with MetricsLog(tmp_path / METRICS) as log:
+        log.log(kind="validation", step=0, **found)
+    assert read_metrics(tmp_path)[0]["each"] == found["each"]
+
+
+class Shared(Ranks):
+    """One of several ranks, which hands what it gathers to ``table`` and hears what the others left there."""
+
+    def __init__(self, rank: int, world_size: int, table: dict[int, Any]) -> None:
+        super().__init__(Launch(rank=rank, world_size=world_size))
+        object.__setattr__(self, "table", table)
+
+    def gather(self, value: Any) -> list[Any]:
+        self.table[self.rank] = value
+        return [self.table[rank] for rank in sorted(self.table)]
+
+
+@pytest.mark.parametrize("world_size", [2, 4, 9])
+def test_any_number_of_ranks_finds_the_same(model: GPT, monkeypatch: pytest.MonkeyPatch, world_size: int) -> None:
+    monkeypatch.setattr(measure, "PASS_TOKENS", 1)
+    held, table = held_of(), dict[int, Any]()
+    for rank in range(world_size):
+        found = measured(model, held, ranks=Shared(rank, world_size, table))
+    assert found == measured(model, held)

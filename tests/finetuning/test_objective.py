@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from folio.finetuning import objective as objective_module
 from folio.finetuning.batches import PackedRows, evaluation_rows
 from folio.finetuning.examples import Example
 from folio.finetuning.objective import PackedTokens
+from folio.model.branches import Branches
 from folio.model.config import GPTConfig
 from folio.model.gpt import GPT
 from folio.model.loss import IGNORE
@@ -121,7 +123,7 @@ def side_by_side(examples: list[Example]) -> PackedRows:
         ids[0, start:end] = one.ids[:-1]
         targets[0, start:end] = np.where(one.learned[1:], one.ids[1:], IGNORE)
         start = end
-    return PackedRows(ids, targets, (tuple(one.length for one in examples),))
+    return PackedRows(ids, targets, (tuple(one.length for one in examples),), (tuple(range(len(examples))),))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -146,31 +148,52 @@ def test_recomputing_gives_the_same_gradient(across: bool) -> None:
     assert [name for name in kept if not torch.equal(kept[name], again[name])] == []
 
 
-def dropped(shape: GPTConfig, seed: int, **objective: Any) -> float:
-    """The loss of a model of ``shape`` by an objective that drops half of what attention sees, and nothing else."""
-    model = model_of(shape)
-    halves = PackedTokens(shape.model_copy(update={"dropout": 0.5}), **objective)
-    torch.manual_seed(seed)
-    return halves.nats(model.forward, packed(examples_of()), CPU).item()
+class Noting(Branches):
+    """Notes what dropout each layer asks for."""
+
+    asked: ClassVar[list[float]] = []
+
+    def attend(self, q_1HNK: Tensor, k_1GNK: Tensor, v_1GNK: Tensor, *, dropout: float = 0.0) -> Tensor:
+        self.asked.append(dropout)
+        return super().attend(q_1HNK, k_1GNK, v_1GNK, dropout=dropout)
 
 
-def test_dropout_acts_within_packed_attention() -> None:
-    """The model's own layers drop nothing here, so what differs is attention."""
+def test_dropout_acts_within_packed_attention_while_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective_module, "Branches", Noting)
+    shape = SHAPES["learned"].model_copy(update={"dropout": 0.3})
+    model, rows = model_of(shape), packed(examples_of())
+    for training, wanted in ((True, 0.3), (False, 0.0)):
+        Noting.asked.clear()
+        PackedTokens(shape).nats(model.train(training).forward, rows, CPU)
+        assert Noting.asked == [wanted] * shape.n_layer
+
+
+def test_weights_of_packed_attention_are_dropped_and_the_rest_scaled_up() -> None:
+    """Values that are all one: what comes out is the sum of the weights that are left."""
     shape = SHAPES["learned"]
-    model = model_of(shape)
-    plain = PackedTokens(shape).nats(model.forward, packed(examples_of()), CPU).item()
-    assert dropped(shape, 0) != pytest.approx(plain, rel=1e-4)
-    assert dropped(shape, 0) != pytest.approx(dropped(shape, 1), rel=1e-4)
-    assert dropped(shape, 0) == dropped(shape, 0)
+    apart = Branches(shape, [40, 24], [(), ()])
+    q, k = torch.randn(2, 1, shape.n_head, 64, shape.head_size, generator=torch.Generator().manual_seed(0))
+    values = torch.ones_like(q)
+    torch.manual_seed(0)
+    first, second = (apart.attend(q, k, values, dropout=0.5) for _ in range(2))
+    assert torch.allclose(apart.attend(q, k, values), values)
+    assert not torch.equal(first, second)
+    assert first.mean().item() == pytest.approx(1, abs=0.1)
+    assert first[:, :, 0].unique().tolist() == [0.0, 2.0]  # a first token sees itself alone
 
 
-def test_measuring_drops_nothing() -> None:
-    """``inputs`` alone are those of an evaluation, whatever the model drops while training."""
-    shape = SHAPES["learned"].model_copy(update={"dropout": 0.5})
-    model, rows = model_of(shape).eval(), packed(examples_of())
-    first, second = (each_place(PackedTokens(shape), model, rows) for _ in range(2))
-    assert first == second
-    assert sum(first) == pytest.approx(sum(alone(model, one).item() for one in examples_of()), rel=1e-5)
+@pytest.mark.parametrize("across", [False, True])
+def test_what_is_dropped_while_training_plays_no_part_in_evaluation(across: bool) -> None:
+    rows, found = packed(examples_of()), {}
+    for dropout in (0.0, 0.3):
+        shape = SHAPES["learned"].model_copy(update={"dropout": dropout})
+        model = model_of(shape)
+        objective = PackedTokens(shape, across=across)
+        torch.manual_seed(0)
+        for training in (False, True):
+            found[dropout, training] = objective.nats(model.train(training).forward, rows, CPU).item()
+    assert found[0.3, False] == found[0.0, False] == found[0.0, True]
+    assert found[0.3, True] != pytest.approx(found[0.3, False], rel=1e-4)
 
 
 @pytest.mark.parametrize("across", [False, True])

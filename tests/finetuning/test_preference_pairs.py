@@ -192,7 +192,11 @@ def test_whatever_is_left_out_or_cut_is_counted(bpe: Tokenizer, tmp_path: Path) 
     assert side.tokens == sum(pair.length for pair in sets.train)
     assert side.learned_tokens == sum(int(p.chosen.learned.sum() + p.rejected.learned.sum()) for p in sets.train)
     (dropped,) = sets_of(tmp_path, records, bpe, context=24, too_long="drop").statistics.sides
-    assert (dropped.pairs, dropped.truncated, dropped.dropped) == (4, 0, 3)
+    assert (dropped.pairs, dropped.truncated, dropped.dropped, dropped.cut_off_tokens) == (4, 0, 3, 0)
+    (whole,) = sets_of(tmp_path, [records[5]], bpe, context=400).statistics.sides
+    assert 0 < side.cut_off_tokens == whole.tokens - cut.length
+    (facts,) = sets.statistics.facts()
+    assert (facts["side"], facts["pairs"], facts["tokens"]) == ("train", 5, side.tokens)
     table = sets.statistics.rows()
     assert all(len(row) == len(sets.statistics.header()) == 2 for row in table)
     assert ["equal answers, left out", "1"] in table
@@ -260,6 +264,7 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], type[UserError], str]] = {
     "a template for texts": ([TEXTS], {"template": "chatml"}, DataError, "are texts, not turns"),
     "another thing to learn": ([TEXTS], {"learn": "last"}, ConfigError, "learn is last"),
     "answers that see each other": ([TEXTS], {"attend_across": True}, ConfigError, "never see each other"),
+    "rows without packing": ([TEXTS], {"packing": False}, ConfigError, "each pair is a row of its own"),
     "no preferences": ([{"text": "Who?"}], {}, DataError, "holds text records, not preferences"),
     "nothing to hold out": ([TEXTS], {"validation_fraction": 0.1}, DataError, "no document falls to"),
 }

@@ -14,7 +14,7 @@ from preference_pairs import char_tokenizer, even_model, pairs_of, shape
 from torch import Tensor
 
 from folio.config import build
-from folio.errors import ArtifactError, ConfigError, DataError
+from folio.errors import ConfigError, DataError
 from folio.finetuning.config_lora import LoraConfig, Method
 from folio.finetuning.examples import Example
 from folio.finetuning.preference.batches import PreferenceBatches
@@ -23,7 +23,7 @@ from folio.finetuning.preference.likelihood import answer_log_probabilities
 from folio.finetuning.preference.measure import measure_preferences, measures
 from folio.finetuning.preference.objective import Preference
 from folio.finetuning.preference.pairs import Pair
-from folio.finetuning.preference.reference import Reference, make_reference
+from folio.finetuning.preference.reference import make_reference
 from folio.finetuning.trainable import make_trainable
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
@@ -109,24 +109,32 @@ def test_ranks_share_passes_evenly_and_none_is_counted_twice(
     assert sum(len(share) for share in table.values()) == 2 * len(pairs)
 
 
-def test_a_reference_outlives_its_process_and_knows_its_pairs(
-    pairs: tuple[Pair, ...], model: GPT, tmp_path: Path
-) -> None:
+def test_a_reference_knows_its_pairs(pairs: tuple[Pair, ...], model: GPT) -> None:
     reference = make_reference(model, pairs)
-    reference.save(tmp_path / "reference.safetensors")
-    back = Reference.load(tmp_path / "reference.safetensors")
-    assert np.array_equal(back.log_p, reference.log_p)
-    back.check(pairs)
-    back.first(2).check(pairs[:2])
+    reference.check(pairs)
+    reference.first(2).check(pairs[:2])
     first = pairs[0]
     other = Example(first.id, first.chosen.ids[::-1].copy(), first.chosen.learned)
     for others in (pairs[::-1], pairs[:2], (Pair(first.id, other, first.rejected), *pairs[1:])):
         with pytest.raises(DataError, match="belongs to other pairs"):
-            PreferenceBatches(others, back, 48, 2, seed=0)
-    (tmp_path / "reference.safetensors").write_bytes(b"half")
-    for name in ("reference.safetensors", "none.safetensors"):
-        with pytest.raises(ArtifactError, match="cannot be read"):
-            Reference.load(tmp_path / name)
+            PreferenceBatches(others, reference, 48, 2, seed=0)
+
+
+def test_dropout_acts_while_training_alone(pairs: tuple[Pair, ...], model: GPT) -> None:
+    source, found = batches(pairs, model, len(pairs)), {}
+    for dropout in (0.0, 0.3):
+        own = even_model(shape(char_tokenizer(), dropout=dropout))
+        torch.manual_seed(0)
+        for training in (False, True):
+            forward = own.train(training).forward
+            found[dropout, training] = Preference(own.config).nats(forward, source.batch(0), CPU).item()
+    assert found[0.3, False] == found[0.0, False] == found[0.0, True]
+    assert found[0.3, True] != pytest.approx(found[0.3, False], rel=1e-4)
+
+
+def test_of_one_pair_no_error_is_known(model: GPT) -> None:
+    facts = measures(Preference(model.config), np.array([[2.0], [0.0]]), np.full((2, 1), 7))
+    assert (facts["standard_error_nats"], facts["standard_error_margin"]) == (None, None)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "head"])

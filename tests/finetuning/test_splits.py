@@ -138,6 +138,7 @@ def test_statistics_are_those_of_the_examples(tmp_path: Path) -> None:
     assert (train.truncated, train.dropped) == (1, 0)
     assert (train.median_length, train.p95_length, train.longest) == (7, 16, 17)
     assert train.tokens == 6 + 6 + 7 + 12 + 12
+    assert train.cut_off_tokens == 17 - 12
     assert train.learned_tokens == 5 + 5 + 6 + 11 + 11
     assert (train.rows_packed, train.rows_unpacked) == (4, 5)
     assert train.padding_share_packed == pytest.approx(1 - 43 / 48)
@@ -145,6 +146,7 @@ def test_statistics_are_those_of_the_examples(tmp_path: Path) -> None:
     assert statistics.format == "completion, as the first record has prompt and completion"
     dropped = sets(path, 12, validation_fraction=0, too_long="drop").statistics.sides[0]
     assert (dropped.truncated, dropped.dropped, dropped.tokens, dropped.longest) == (0, 1, 31, 17)
+    assert dropped.cut_off_tokens == 0
 
 
 def test_the_table_has_a_column_a_side_and_every_count(tmp_path: Path) -> None:
@@ -156,8 +158,17 @@ def test_the_table_has_a_column_a_side_and_every_count(tmp_path: Path) -> None:
     assert table["documents"] == ["1", "1"]
     assert table["duplicates, left out"] == ["2", "0"]
     assert table["duplicates across the split, left out"] == ["1", ""]
-    assert table["tokens"] == ["8", "6"]
+    assert table["tokens, after cutting"] == ["8", "6"]
+    assert table["tokens cut off"] == ["0", "0"]
     assert table["padding, packed"] == ["33.3%", "50.0%"]
+
+
+def test_programs_get_the_counts_as_numbers(tmp_path: Path) -> None:
+    statistics = sets(write(tmp_path / "a.jsonl", ["We know", "Romeo", "Who"]), 12, validation_fraction=0).statistics
+    (train,) = json.loads(json.dumps(statistics.facts()))
+    assert (train["side"], train["documents"], train["median_length"]) == ("train", 3, 6.0)
+    assert all(isinstance(value, int | float) for name, value in train.items() if name != "side")
+    assert {name for _, name, _ in statistics.quantities()} <= train.keys()
 
 
 def test_no_fantasy_location_is_on_both_sides(shared_data: Callable[[str], Path]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,9 @@ from tiny_training import GPT2, SHAPE, assert_same_bits, make_state, run_steps, 
 
 from folio.errors import ArtifactError
 from folio.training.checkpoint import (
+    KEPT,
     best_checkpoint,
+    keep_checkpoint,
     list_checkpoints,
     newest_sound_checkpoint,
     put_back_exchanged,
@@ -160,6 +165,46 @@ def test_the_newest_the_best_and_every_nth_are_kept(
     best = best_checkpoint(list_checkpoints(tmp_path))
     assert best is not None
     assert best.step == 5  # of two equally good, the newer
+
+
+def test_a_checkpoint_that_others_build_on_is_kept_until_its_mark_is_removed(tmp_path: Path) -> None:
+    saved(tmp_path, {step: 9.0 - step for step in range(1, 5)})
+    first = tmp_path / "checkpoints/step-00000001"
+    before = sorted(path.name for path in first.rglob("*"))
+    for _ in range(2):
+        assert keep_checkpoint(first / "model", "runs/lora") is None
+    assert keep_checkpoint(first, "runs/other") is None
+    assert keep_checkpoint(tmp_path, "runs/lora") is None  # in no checkpoint
+    assert json.loads((tmp_path / KEPT).read_text()) == {first.name: ["runs/lora", "runs/other"]}
+    assert sorted(path.name for path in first.rglob("*")) == before  # its manifest is sealed
+    remove_surplus(tmp_path, keep_last=2, keep_every=0)
+    assert steps(tmp_path) == [1, 3, 4]
+    (tmp_path / KEPT).unlink()
+    remove_surplus(tmp_path, keep_last=2, keep_every=0)
+    assert steps(tmp_path) == [3, 4]
+
+
+def test_where_the_marks_cannot_be_read_nothing_is_cleared_away(tmp_path: Path) -> None:
+    saved(tmp_path, {1: 2.0, 2: 1.0})
+    (tmp_path / KEPT).write_text("[")
+    remove_surplus(tmp_path, keep_last=1, keep_every=0)
+    assert steps(tmp_path) == [1, 2]
+    told = keep_checkpoint(tmp_path / "checkpoints/step-00000001", "runs/lora")
+    assert told is not None
+    assert "kept.json' is damaged" in told
+
+
+def test_a_run_that_may_only_be_read_is_told_of_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, {1: 2.0})
+
+    def refuse(path: Path, content: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr("folio.training.checkpoint.write_file", refuse)
+    told = keep_checkpoint(tmp_path / "checkpoints/step-00000001/model", "runs/lora")
+    assert told is not None
+    assert "cannot be marked as kept (Read-only file system): its run, if trained on, may clear it away" in told
+    assert not (tmp_path / KEPT).exists()
 
 
 @pytest.mark.parametrize(

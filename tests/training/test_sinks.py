@@ -52,7 +52,8 @@ def test_a_sink_that_is_not_installed_is_refused_with_the_extra(
     monkeypatch.setattr(sys, "meta_path", [Absent(name), *sys.meta_path])
     with pytest.raises(MissingExtra, match=name) as missing:
         require_sinks([name])
-    assert missing.value.remedy == "Install it with: pip install 'folio-lm[track]'"
+    remedy = "Install it with: pip install 'folio-lm[track]'; in a checkout: pip install -c constraints.txt '.[track]'"
+    assert missing.value.remedy == remedy
     with pytest.raises(MissingExtra, match=name), open_sinks([name], tmp_path):
         pass
 

@@ -112,11 +112,11 @@ def lines_of(run: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """The sha256 of each file by its path; of none if the folder is not there."""
+    """The sha256 of each file by its path, but for marks of what is kept; of none if the folder is not there."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and "kept.json" not in path.name
     }
 
 

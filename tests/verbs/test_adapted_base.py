@@ -122,6 +122,6 @@ def test_a_base_of_other_weights_or_another_shape_is_refused(base: Path, tmp_pat
 def test_a_whole_model_has_no_base_and_an_adapter_is_none(base: Path, tmp_path: Path) -> None:
     adapter = make_adapter(tmp_path / "adapter", base)
     assert "is a whole model: it has no base" in told(base, base).problem
-    assert "the base of one has to be a whole model" in told(adapter, adapter).problem
-    with pytest.raises(ArtifactError, match="is a whole model, not an adapter"):
+    assert "a base has to be a whole model" in told(adapter, adapter).problem
+    with pytest.raises(ArtifactError, match="is no adapter; it is a whole model"):
         folio.load(base, device="cpu").add_adapter(base, "b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,27 @@ def test_without_a_tokenizer_of_its_own_the_bases_files_and_ids_are_kept(tmp_pat
     assert folio.load(tmp_path / "merged", device="cpu").tokenizer.fingerprint == letters().fingerprint
 
 
+def test_the_bases_several_ends_stay_those_of_what_is_merged(tmp_path: Path) -> None:
+    """But for a number that is no special token of the adapter's own tokenizer, where it may mean anything."""
+    base = make_base(tmp_path / "base")
+    (base / MANIFEST).unlink()
+    tokenizer = letters()
+    assert tokenizer.eot_id is not None
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [tokenizer.eot_id, 3]}))
+    checkpoint = make_checkpoint(tmp_path / "run", 1, base)
+    assert (folio.load(base).end_ids, folio.load(checkpoint).end_ids) == ((tokenizer.eot_id, 3), (tokenizer.eot_id,))
+    spec = json.loads((base / "tokenizer.json").read_text())
+    token = next(text for text, id in spec["model"]["vocab"].items() if id == 3)
+    spec["added_tokens"].append({**spec["added_tokens"][0], "id": 3, "content": token})
+    adapter = Path(shutil.copytree(checkpoint / "adapter", tmp_path / "adapter"))
+    (adapter / MANIFEST).unlink(missing_ok=True)
+    (adapter / "tokenizer.json").write_text(json.dumps(spec))
+    assert folio.load(adapter).end_ids == (tokenizer.eot_id, 3)
+    merge(adapter, "--out", tmp_path / "merged")
+    ends = json.loads((tmp_path / "merged" / "generation_config.json").read_text())["eos_token_id"]
+    assert ends == [tokenizer.eot_id, 3]
+
+
 def test_bf16_is_rounded_once_from_the_sum(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     adapter = make_adapter(tmp_path / "adapter", base)
@@ -116,7 +138,7 @@ def test_the_base_may_be_named(tmp_path: Path) -> None:
 def test_what_cannot_be_merged_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     adapter = make_adapter(tmp_path / "adapter", base)
-    assert "is a whole model, not an adapter" in refused(base, "--out", tmp_path / "merged")
+    assert "is no adapter; it is a whole model already" in refused(base, "--out", tmp_path / "merged")
     wrong = make_base(tmp_path / "wrong", seed=4)
     assert "made for other weights" in refused(adapter, "--base", wrong, "--out", tmp_path / "merged")
     assert not (tmp_path / "merged").exists()

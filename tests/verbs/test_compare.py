@@ -117,6 +117,10 @@ def test_evaluation_folders_are_compared_as_they_are(quizzes: list[str], capsys:
     assert found(outcome) == [("old", "new", "acc", "better"), ("old", "like", "acc", "cannot tell")]
     printed = capsys.readouterr().out
     assert "new against old (n counts items)" in printed
+    table = printed[: printed.index("(n counts items)")]
+    assert "against old" in table, "what is the same in all rows stands in the title"
+    assert "p, corrected" in table
+    assert "cannot tell, would need" in " ".join(table.split())
     assert "better with n = 500: difference +" in printed
     assert "you would need about n = " in printed
     page, numbers = outcome.wrote

@@ -17,6 +17,7 @@ from folio.checksums import read_sealed_json
 from folio.errors import ConfigError, UserError
 from folio.evaluation.results import read_evaluation
 from folio.reports.run import run_report
+from folio.verbs import action
 from folio.verbs.action import Terminal
 from folio.verbs.compare import CompareOptions, compare
 from folio.verbs.finetune.forgetting import ForgettingConfig, base_task, forgetting
@@ -118,6 +119,23 @@ def test_it_is_kept_in_the_run_and_shown_in_its_report(home: Path) -> None:
     assert "another seed of training" in text
     again = measured(home, "other", max_tokens=500)
     assert again == found
+
+
+def test_the_table_is_readable_in_a_narrow_terminal(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(action, "PLAIN_WIDTH", 80)
+    options = base_task(str(home / "base"), home / "other", ForgettingConfig(max_tokens=900), QUIET, device="cpu")
+    assert options is not None
+    found = forgetting(str(home / "base"), home / "other", options, Terminal())
+    printed = capsys.readouterr().out
+    table = printed[printed.index("What base could do") :]
+    words = table.split()
+    assert max(map(len, table.splitlines())) <= 80
+    assert {"difference", "verdict", "nats/token"} <= set(words), "no word is broken"
+    assert of(found, "nats_per_token")["verdict"]["outcome"] in table
+    assert "bits/byte" not in words, "it has the verdict of nats, and is on the page"
+    assert "bits/byte" in run_report(home / "other").read_text()
 
 
 def test_measuring_again_takes_the_place_of_what_was_measured(home: Path) -> None:

@@ -218,13 +218,13 @@ def test_a_stop_amid_measuring_does_not_lose_the_best(home: Path, monkeypatch: p
 
     from folio.config import build
     from folio.errors import Interrupted
-    from folio.verbs import probes
+    from folio.verbs import pretraining, probes
     from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import Recipe
     from folio.verbs.run import resume
 
     losses, stopped = iter([1.0, 1.0, 2.0]), []
-    measure_task, loss_on = probes.measure_task, probes.loss_on
+    measure_task, loss_on = probes.measure_task, pretraining.loss_on
 
     def stop_once(*arguments: Any, **settings: Any) -> Any:
         if not stopped:
@@ -235,7 +235,7 @@ def test_a_stop_amid_measuring_does_not_lose_the_best(home: Path, monkeypatch: p
 
     monkeypatch.setattr(probes, "measure_task", stop_once)
     monkeypatch.setattr(
-        probes, "loss_on", lambda *given, **more: replace(loss_on(*given, **more), nats_per_token=next(losses))
+        pretraining, "loss_on", lambda *given, **more: replace(loss_on(*given, **more), nats_per_token=next(losses))
     )
     asked = recipe(home, steps=3, keep_last=1, checkpoint_every=0)
     with pytest.raises(Interrupted):

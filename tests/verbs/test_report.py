@@ -42,6 +42,18 @@ def test_several_runs_are_compared_where_asked(tmp_path: Path, monkeypatch: pyte
     assert os.path.getsize("comparison.html") > 1000
 
 
+def test_preferences_are_printed_with_their_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "dpo"
+    run.mkdir()
+    with MetricsLog(run / "metrics.jsonl") as log:
+        log.log(kind="validation", step=1, nats_per_pair=0.25, accuracy=0.8, pairs=9, standard_error_nats=0.0123)
+    outcome = report(ReportOptions(runs=(make_run(tmp_path / "run"), run)), Terminal())
+    printed = capsys.readouterr().out
+    assert "nats/pair" in printed
+    assert "preferred" in printed
+    assert (outcome.data["runs"][1]["nats_per_pair"], outcome.data["runs"][1]["accuracy"]) == (0.25, 0.8)
+
+
 def test_the_scores_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report(ReportOptions(runs=(make_run(tmp_path / "run"),)), Terminal())
     printed = capsys.readouterr().out

@@ -57,6 +57,7 @@ def tuned_run(base: Path, run: Path, text: str, steps: int, rank: int = 0) -> Pa
         model.save(checkpoint / "model")
     write_manifest(checkpoint, "checkpoint", {"step": steps, "judged": 1.0})
     config = {
+        "verb": "finetune",
         "preset": "finetune",
         "recipe": {"model": str(base), "data": {"path": "examples.jsonl"}, "lora": {"rank": rank}},
         "base": {"given": str(base), "folder": str(base)},

@@ -25,12 +25,14 @@ class PackedRows:
     """Rows of examples that lie one after another from the left, padding after them.
 
     ``ids``, int64 (R, T), are inputs; ``targets``, int64 (R, T), the id that follows each within its example, IGNORE
-    where it is not learned and on padding; ``lengths[r]`` the places that each example of row r takes.
+    where it is not learned and on padding; ``lengths[r]`` the places that each example of row r takes, ``members[r]``
+    which of all examples each is.
     """
 
     ids: Int64s
     targets: Int64s
     lengths: tuple[tuple[int, ...], ...]
+    members: tuple[tuple[int, ...], ...]
 
     @property
     def tokens(self) -> int:
@@ -78,15 +80,15 @@ class _Rows:
                 targets[place, start:end] = np.where(example.learned[1:], example.ids[1:], IGNORE)
                 start = end
             lengths.append(tuple(example.length for example in held))
-        return PackedRows(ids, targets, tuple(lengths))
+        return PackedRows(ids, targets, tuple(lengths), tuple(tuple(self.members[row]) for row in rows))
 
 
 class SftBatches(ShuffledEpochs):
     """Every batch of a fine-tuning run, as a pure function of (examples, seed, step).
 
-    The rows are the same in every epoch; their order is a permutation of its own. Nothing is remembered between calls:
-    any step can be asked for, by any rank, in any order. ``sequences`` is the number of rows of the whole batch of a
-    step, over all ranks and micro-batches.
+    The rows are the same in every epoch; their order is a permutation of its own. No call depends on another: any step
+    can be asked for, by any rank, in any order. ``sequences`` is the number of rows of the whole batch of a step, over
+    all ranks and micro-batches.
 
     :class:`DataError` without examples, or with one longer than ``block_size`` (``examples.fitted`` makes it fit).
     """

@@ -12,6 +12,14 @@ from folio.training.config import LoopConfig, OptimizerConfig
 USUAL_RATES: dict[Method, float] = {"full": 5e-5, "lora": 2e-4, "qlora": 2e-4, "head": 1e-3}
 """Peak rates of AdamW that are common for models made by others; a search finds better ones for yours."""
 USUAL_ROWS = 8
+"""Rows in a step, where there are examples enough."""
+STEPS_AN_EPOCH = 10
+"""At least about so many, where steps can be short enough."""
+
+
+def usual_rows(rows_per_epoch: int) -> int:
+    """Rows in a step where nobody says: few enough that an epoch of few rows is several steps all the same."""
+    return min(USUAL_ROWS, max(1, rows_per_epoch // STEPS_AN_EPOCH))
 
 
 class FinetuneOptimizer(OptimizerConfig):
@@ -32,7 +40,7 @@ class FinetuneTrain(LoopConfig):
     """Optimizer steps. 0: as many as the epochs take."""
     batch_tokens: int = Field(default=0, ge=0)
     """Places in one optimizer step, padding among them: rows times their length, over all micro-batches and ranks. Of
-    preferences a pair is a row. 0: eight rows."""
+    preferences a pair is a row. 0: eight rows, or a tenth of an epoch's where that is less, but at least one."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     """Rows in one forward pass; must divide the rows of a step. Empty: as many as keep the device busy."""
     optimizer: FinetuneOptimizer = FinetuneOptimizer()

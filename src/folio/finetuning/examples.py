@@ -21,7 +21,7 @@ from folio.errors import DataError
 from folio.finetuning.config_data import Learn, TooLong, UnknownCharacters
 from folio.finetuning.formats import Record
 from folio.finetuning.templates import ChatTemplate
-from folio.finetuning.turns import Segment, turns
+from folio.finetuning.turns import Segment, refuse_special_tokens, turns
 from folio.tokenizer import Tokenizer
 from folio.tokenizer.characters import CharTokenizer
 from folio.tokenizer.words import WordTokenizer, words_of
@@ -105,7 +105,7 @@ class Encoder:
             pieces = [Segment(fields["prompt"], everything), Segment(fields["completion"], True)]
             return [piece for piece in pieces if piece.text] if fields["completion"].strip() else []
         messages = fields["messages"] if record.format == "chat" else self._as_messages(record)
-        self._refuse_special_tokens(messages)
+        refuse_special_tokens(messages, self.tokenizer)
         assert self.template is not None
         after = fields.get("after", 0)  # turns of a conversation that are the prompt of a preference
         pieces = turns(self.template, messages, self.learn, after)
@@ -122,16 +122,6 @@ class Encoder:
         between = ALPACA_INPUT if self.template.name == "alpaca" else "\n\n"
         asked = fields["instruction"] + (between + fields["input"] if fields["input"].strip() else "")
         return [{"role": "user", "content": asked}, {"role": "assistant", "content": fields["output"]}]
-
-    def _refuse_special_tokens(self, messages: Sequence[dict[str, str]]) -> None:
-        """A special token that a turn writes would be read as the template's own mark, here and when serving."""
-        for message in messages:
-            for token in self.tokenizer.special_ids:
-                if token in message["content"]:
-                    raise DataError(
-                        f"a turn of the {message['role']} writes the special token '{token}', which would act as one",
-                        "Remove it from the text.",
-                    )
 
     def _encoded(self, record: Record, segments: Sequence[Segment]) -> Encoded:
         special = record.format in ("chat", "alpaca")

@@ -9,12 +9,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 
-from folio.evaluation.estimates import exponential, ratio
+from folio.evaluation.estimates import Estimate, exponential, ratio
 from folio.finetuning.batches import PackedRows, evaluation_rows
 from folio.finetuning.examples import Example
 from folio.finetuning.objective import PackedTokens
@@ -26,6 +26,18 @@ from folio.tokenizer import Tokenizer
 CONVENTION = "examples, each seen alone"
 ACROSS = "examples, each seen after those before it in its row"
 PASS_TOKENS = 8192
+EACH = 2000
+"""Of up to so many examples a line of metrics holds the loss of each."""
+
+
+class Learned(Protocol):
+    """Something of which tokens are learned: an example, or a pair."""
+
+    @property
+    def learned_tokens(self) -> int: ...
+
+
+T = TypeVar("T", bound=Learned)
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Held:
         return cls(tuple(chosen), sum(len(tokenizer.decode_bytes(ids)) for ids in texts), passes, tokenizer.eot_id)
 
 
-def first_tokens(examples: Sequence[Example], tokens: int) -> Iterator[Example]:
+def first_tokens(examples: Sequence[T], tokens: int) -> Iterator[T]:
     """The first ``examples``, as many as it takes to reach so many learned ``tokens``, or one fewer to stay below."""
     total = 0
     for index, example in enumerate(examples):
@@ -77,8 +89,10 @@ def loss_of_examples(
     """Nats per learned token over all of ``held``, with the standard error over examples, for a line of metrics.
 
     ``bits_per_byte`` divides by the bytes of the learned text, and counts what the end-of-text costs. ``end_nats`` is
-    that cost alone, its mean over examples that have their end: how well the model knows when to stop. ``ranks`` share
-    the passes; the numbers are the same for any number of them. ``poll`` is called between passes.
+    that cost alone, its mean over examples that have their end, and left out if none has it: how well the model knows
+    when to stop. ``each``, of up to :data:`EACH` examples, lists the nats (six digits, None if they are no number) and
+    tokens of every one in the order of ``held``. ``ranks`` share the passes; the numbers are the same for any number of
+    them. ``poll`` is called between passes.
     """
     device = model.embed.weight.device
     own: list[list[_ExampleLoss]] = []
@@ -94,28 +108,40 @@ def loss_of_examples(
                     own.append(list(_by_example(each.numpy(), rows, objective.across, held.end_id)))
     finally:
         model.train(was_training)
-    examples = [example for part in ranks.gather_turns(own) for example in part]
+    examples = sorted(example for part in ranks.gather_turns(own) for example in part)
     loss = ratio([one.nats for one in examples], [one.tokens for one in examples])
     count = sum(one.tokens for one in examples)
     ends = [one.end_nats for one in examples if one.end_nats is not None]
     return {
         "nats_per_token": loss.value,
-        "standard_error_nats": loss.standard_error,
+        "standard_error_nats": known_error(loss),
         "perplexity": exponential(loss).value,
         "bits_per_byte": loss.value * count / math.log(2) / held.text_bytes if held.text_bytes else math.nan,
         "tokens": count,
         "examples": loss.n,
-        "end_nats": sum(ends) / len(ends) if ends else math.nan,
+        **({"end_nats": sum(ends) / len(ends)} if ends else {}),
+        **({"each": [one.brief for one in examples]} if len(examples) <= EACH else {}),
         "convention": ACROSS if objective.across else CONVENTION,
     }
 
 
-class _ExampleLoss(NamedTuple):
-    """Summed nats and learned tokens of an example, and the nats of its end-of-text; None if it was cut off."""
+def known_error(estimate: Estimate) -> float | None:
+    """The standard error of ``estimate``; of a single unit it is not known."""
+    return estimate.standard_error if estimate.n > 1 else None
 
+
+class _ExampleLoss(NamedTuple):
+    """Which example, its summed nats and learned tokens, and the nats of its end-of-text; None if it was cut off."""
+
+    number: int
     nats: float
     tokens: int
     end_nats: float | None
+
+    @property
+    def brief(self) -> list[float | int | None]:
+        """Nats to six digits, tokens."""
+        return [float(f"{self.nats:.6g}") if math.isfinite(self.nats) else None, self.tokens]
 
 
 def _by_example(nats_N: np.ndarray, rows: PackedRows, across: bool, end_id: int | None) -> Iterator[_ExampleLoss]:
@@ -125,9 +151,9 @@ def _by_example(nats_N: np.ndarray, rows: PackedRows, across: bool, end_id: int 
         if across:
             start = row * places
         within = 0
-        for length in lengths:
+        for index, length in zip(rows.members[row], lengths, strict=True):
             targets = rows.targets[row, within : within + length]
             nats = nats_N[start : start + length]
             end = float(nats[-1]) if targets[-1] == end_id else None
-            yield _ExampleLoss(float(nats.sum()), int((targets != IGNORE).sum()), end)
+            yield _ExampleLoss(index, float(nats.sum()), int((targets != IGNORE).sum()), end)
             start, within = start + length, within + length

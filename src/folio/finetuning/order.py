@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ class ShuffledEpochs:
             raise ConfigError(f"sequences is {sequences}", "Give at least 1.")
         assert tokens
         self._tokens = np.array(tokens, dtype=np.int64)
+        self._running = lru_cache(maxsize=2)(self._running_tokens)  # asked for several times a step
         self.tokens = sum(tokens)
         """Tokens of an epoch."""
         self.sequences = sequences
@@ -47,7 +49,7 @@ class ShuffledEpochs:
     def tokens_before(self, step: int) -> int:
         """Tokens that a model has read when ``step`` begins: those of the rows of all steps before it."""
         epochs, rest = divmod(step * self.sequences, self.rows_per_epoch)
-        return epochs * self.tokens + int(self._tokens[self._order(epochs)(np.arange(rest))].sum())
+        return epochs * self.tokens + (int(self._running(epochs)[rest - 1]) if rest else 0)
 
     def steps_for(self, epochs: float) -> int:
         """The first step after which every row has come so many times, on average."""
@@ -61,6 +63,10 @@ class ShuffledEpochs:
     def steps_an_epoch(self) -> Fraction:
         """Steps in which every row comes once."""
         return Fraction(self.rows_per_epoch, self.sequences)
+
+    def _running_tokens(self, epoch: int) -> Int64s:
+        """Tokens of the first row of ``epoch``, of the first two, and so on, int64 (rows,)."""
+        return self._tokens[self._order(epoch)(np.arange(self.rows_per_epoch))].cumsum()
 
     def _order(self, epoch: int) -> Permutation:
         return Permutation(self.rows_per_epoch, "fine-tuning", self.seed, epoch)

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from folio.config import Table
 from folio.errors import ArtifactError, DataError
 from folio.evaluation.estimates import Estimate, proportion
+from folio.finetuning.chat import asked_ids
 from folio.finetuning.config_data import DataConfig
 from folio.finetuning.example_sets import ExampleSets
 from folio.finetuning.examples import Encoder, fitted
@@ -129,8 +130,7 @@ def _given_ids(prompt: str, tokenizer: Tokenizer, format: str, template: ChatTem
         return _opened(tokenizer.encode(prompt), tokenizer)
     if template is None:
         return tokenizer.encode(prompt) or _opened([], tokenizer)
-    asked = template.render([{"role": "user", "content": prompt}], add_generation_prompt=True)
-    return tokenizer.encode(asked, allowed_special=True)
+    return asked_ids([{"role": "user", "content": prompt}], template, tokenizer)
 
 
 def _opened(ids: list[int], tokenizer: Tokenizer) -> list[int]:

@@ -9,6 +9,7 @@ from itertools import takewhile
 from folio.errors import DataError
 from folio.finetuning.config_data import Learn
 from folio.finetuning.templates import END, START, ChatTemplate, Messages
+from folio.tokenizer import Tokenizer
 
 PROBE = "\ufdd2"
 """A noncharacter, as START and END are."""
@@ -48,6 +49,17 @@ def turns(template: ChatTemplate, messages: Messages, learn: Learn, after: int =
         content = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, probed, strict=False)))
         spans = [span for span in spans if span[1] > content]
     return _cut(text, spans)
+
+
+def refuse_special_tokens(messages: Messages, tokenizer: Tokenizer) -> None:
+    """:class:`DataError` for one that a turn writes: it would be read as the template's own mark."""
+    for message in messages:
+        for token in tokenizer.special_ids:
+            if token in message["content"]:
+                raise DataError(
+                    f"a turn of the {message['role']} writes the special token '{token}', which would act as one",
+                    "Remove it from the text.",
+                )
 
 
 def _between_marks(marked: str) -> tuple[str, list[tuple[int, int]]]:

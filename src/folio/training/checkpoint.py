@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,14 @@ from typing import Any
 
 import torch
 
-from folio.artifacts import CHECKPOINT, MODEL_PART, Manifest, read_manifest, verify
+from folio.artifacts import CHECKPOINT, MODEL_PART, Manifest, read_manifest, verify, write_file
 from folio.errors import ArtifactError
+from folio.locks import locked
 from folio.model.find import best_index, judged_of
 from folio.training.objective import UNITS, loss_key
+
+KEPT = "kept.json"
+"""In a run's folder, where others build on its checkpoints: their names, by that of the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,61 @@ def set_aside_after(run: Path, step: int) -> None:
             path.rename(aside)
 
 
+def keep_checkpoint(folder: Path, by: str) -> str | None:
+    """Mark the checkpoint that ``folder`` is, or lies in, as one that its run is to keep, since ``by`` builds on it.
+
+    The mark stands in the run's :data:`KEPT`, by the checkpoint's name; whoever removes it there frees the checkpoint.
+    A folder that lies in no run's checkpoint needs none. A line that says why where the mark cannot be written, as in a
+    run that may only be read; else None.
+    """
+    places = (folder.absolute(), *folder.absolute().parents)
+    place = next((one for one in places if one.name.startswith("step-") and one.parent.name == "checkpoints"), None)
+    if place is None:
+        return None
+    run = place.parent.parent
+    try:
+        with locked(run / f".{KEPT}.lock"):
+            marks = _marks(run)
+            if by not in marks.setdefault(place.name, []):
+                marks[place.name].append(by)
+                write_file(run / KEPT, json.dumps(marks, indent=2) + "\n")
+    except (OSError, ArtifactError) as error:
+        why = error.problem if isinstance(error, ArtifactError) else error.strerror or error
+        return f"'{folder}' cannot be marked as kept ({why}): its run, if trained on, may clear it away"
+    return None
+
+
+def _marks(run: Path) -> dict[str, list[str]]:
+    """Who builds on which checkpoint of ``run``; :class:`ArtifactError` if the file is damaged."""
+    path = run / KEPT
+    if not path.exists():
+        return {}
+    try:
+        marks = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"'{path}' is damaged: {error}", "Mend or remove it.") from None
+    if not isinstance(marks, dict) or not all(isinstance(names, list) for names in marks.values()):
+        raise ArtifactError(f"'{path}' is damaged: it does not list names by checkpoint", "Mend or remove it.")
+    return marks
+
+
+def _marked(run: Path) -> set[str]:
+    """The checkpoints that others build on, by name: all, where it cannot be read which."""
+    try:
+        return {name for name, by in _marks(run).items() if by}
+    except (OSError, ArtifactError):
+        return {path.name for path in (run / "checkpoints").glob("step-*")}
+
+
 def remove_surplus(run: Path, *, keep_last: int, keep_every: int) -> None:
-    """Keep the newest ``keep_last``, the best, multiples of ``keep_every``; clear away what a kill left half-made."""
+    """Keep the newest ``keep_last``, the best, multiples of ``keep_every``, and what :func:`keep_checkpoint` marked.
+
+    What a kill left half-made is cleared away too.
+    """
     checkpoints = list_checkpoints(run)
-    best = best_checkpoint(checkpoints)
+    best, marked = best_checkpoint(checkpoints), _marked(run)
     kept = {c.path for c in checkpoints[-keep_last:]} | ({best.path} if best else set())
+    kept |= {c.path for c in checkpoints if c.path.name in marked}
     for checkpoint in checkpoints:
         if checkpoint.path not in kept and not (keep_every and checkpoint.step % keep_every == 0):
             half_gone = checkpoint.path.with_name(f".{checkpoint.path.name}")

@@ -13,8 +13,21 @@ from folio.errors import ConfigError
 from folio.training.parallel import Alone
 
 
-def compile_forward(parallel: Alone, wanted: Literal["auto", "on", "off"], device: torch.device) -> str:
-    """Compile the forward pass if it is wanted and can be; returns what was done and why."""
+def compile_forward(
+    parallel: Alone, wanted: Literal["auto", "on", "off"], device: torch.device, *, ragged: bool = False
+) -> str:
+    """Compile the forward pass if it is wanted and can be; returns what was done and why.
+
+    ``ragged`` passes, each of another shape, are not: every few steps would wait for the compiler, until it gives up,
+    and from where a run began it would depend which passes are compiled, and so the last bits.
+    """
+    if ragged and wanted == "on":
+        raise ConfigError(
+            "passes of packed examples differ in shape, so there is nothing to compile once for all",
+            "Use --train.compile off, or --data.attend-across.",
+        )
+    if ragged and wanted == "auto":
+        return "off (auto: passes of packed examples differ in shape)"
     if wanted == "off" or (wanted == "auto" and device.type != "cuda"):
         return "off" if wanted == "off" else f"off (auto: it gains little on {device.type})"
     if device.type == "cpu" and not _has("CXX", "g++", "clang++", "cl"):

@@ -110,11 +110,24 @@ def fit_by_estimate(
 
 
 def fits_whole(
-    shape: GPTConfig, runtime: Runtime, config: LoopConfig, micro_batch: int, sequences: int, available: int
+    shape: GPTConfig,
+    runtime: Runtime,
+    config: LoopConfig,
+    micro_batch: int,
+    sequences: int,
+    available: int,
+    lasting: int | None = None,
 ) -> bool:
-    """Whether a rank can hold the whole model and train on ``micro_batch`` of its ``sequences``, by the estimate."""
+    """Whether a rank can hold the whole model and train on ``micro_batch`` of its ``sequences``, by the estimate.
+
+    ``lasting`` bytes are taken for weights, gradients and optimizer where not every weight is trained.
+    """
     search = _Search(shape, runtime, config, sequences, available)
-    return search.needed(micro_batch) <= search.most
+    needed = search.needed(micro_batch)
+    if lasting is not None:
+        expected = search.estimate(micro_batch)
+        needed += lasting - expected.weights - expected.gradients - expected.optimizer
+    return needed <= search.most
 
 
 @dataclass(frozen=True)

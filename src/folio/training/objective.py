@@ -36,6 +36,11 @@ class Objective(Protocol):
         """What the loss is a mean over; ``nats_per_<unit>`` is its name in the metrics."""
         ...
 
+    @property
+    def ragged(self) -> bool:
+        """Whether passes differ in shape, so that to compile one is of no use to the next."""
+        ...
+
     def count(self, batch: Any) -> int:
         """Units of one micro-batch."""
         ...
@@ -49,6 +54,7 @@ class NextToken:
     """Every token of a sequence from those before it: rows are int64 (B, T + 1), no target where they hold IGNORE."""
 
     unit = "token"
+    ragged = False
 
     def count(self, batch: Rows) -> int:
         return int((batch[:, 1:] != IGNORE).sum())

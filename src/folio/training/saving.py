@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from folio.artifacts import CHECKPOINT, MODEL_PART, new_folder, write_manifest
 from folio.errors import ArtifactError, UserError
 from folio.model.build import twin
 from folio.model.find import judged_of
-from folio.model.folder import load_model, save_model
+from folio.model.folder import ending, load_model, save_model
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
 from folio.training.checkpoint import Checkpoint, loss_of, remove_surplus
@@ -48,6 +48,8 @@ class ModelContents:
     eos_id: int | None = None
     tokenizer_files: Callable[[Path], object] | None = None
     card: Callable[[Facts], str] | None = None
+    end_ids: Sequence[int] = ()
+    """More ids that a text ends at."""
 
     def write(self, model: GPT, checkpoint: Path, facts: Facts) -> None:
         folder = checkpoint / MODEL_PART
@@ -58,6 +60,7 @@ class ModelContents:
             eos_id=self.eos_id,
             tokenizer_files=self.tokenizer_files,
             card=self.card(facts) if self.card else None,
+            generation=ending(self.eos_id, self.end_ids),
         )
 
     def read(self, checkpoint: Path, model: GPT) -> Iterable[tuple[str, Tensor]]:

@@ -222,4 +222,4 @@ class TrainingState:
 
     def compile(self) -> str:
         """Compile the forward pass if the configuration wants it; returns what was done and why."""
-        return compile_forward(self.parallel, self.config.compile, self.runtime.device)
+        return compile_forward(self.parallel, self.config.compile, self.runtime.device, ragged=self.objective.ragged)

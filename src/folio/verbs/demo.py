@@ -38,7 +38,7 @@ def demo(options: DemoOptions, terminal: Terminal) -> Outcome:
     from folio.verbs.pretraining import PretrainingJob
     from folio.verbs.recipe import load_recipe
     from folio.verbs.run import start
-    from folio.verbs.train import fresh_folder
+    from folio.verbs.run_folder import fresh_folder
 
     begun = time.perf_counter()
     run = options.out or fresh_folder(Path("runs/demo"))

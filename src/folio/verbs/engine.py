@@ -56,6 +56,17 @@ class Engine:
         }
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What training takes where it is not all of the model in rows of its whole context.
+
+    ``row_tokens`` are the most that one row may hold, ``lasting_bytes`` what weights, gradients and optimizer take.
+    """
+
+    row_tokens: int
+    lasting_bytes: int
+
+
 def open_runtime(config: LoopConfig, ranks: Ranks) -> Runtime:
     """The device, with as deterministic kernels as are asked for; :class:`MissingExtra` for a tracker's package."""
     runtime = make_runtime(config.device, config.precision, seed=config.seed, ranks=ranks)
@@ -76,12 +87,9 @@ def open_engine(
     flops_per_token: float,
     begun: Mapping[str, Any] | None,
     objective: Objective | None = None,
-    row_tokens: int = 0,
+    needs: Needs | None = None,
 ) -> Engine:
-    """``model`` on its device or devices, with its optimizer, and the batch cut as it fits.
-
-    ``row_tokens`` are the most that one row may hold, where that is more than ``block_size``.
-    """
+    """``model`` on its device or devices, with its optimizer, and the batch cut as it fits."""
     begun = begun or {}
     world_size = runtime.world_size
     sequences = sequences_per_rank(config.batch_tokens, block_size, world_size)
@@ -90,10 +98,10 @@ def open_engine(
     way = (
         begun["parallel"]
         if same_ranks and config.parallel == "auto"
-        else _way(config, model.config, micro_batch, sequences, runtime)
+        else _way(config, model.config, micro_batch, sequences, runtime, needs)
     )
-    if config.micro_batch is None and row_tokens:
-        micro_batch = usual_micro_batch(sequences, row_tokens, runtime.device.type)
+    if config.micro_batch is None and needs is not None:
+        micro_batch = usual_micro_batch(sequences, needs.row_tokens, runtime.device.type)
     if config.micro_batch == "auto" and (micro_batch is None or sequences % micro_batch):
         micro_batch, fits = _most_that_fit(model, config, runtime, sequences, way)
     plan = solve_batch(config.batch_tokens, block_size, micro_batch, world_size=world_size, device=runtime.device.type)
@@ -125,14 +133,22 @@ def _own_memory(runtime: Runtime) -> int:
 
 
 def _way(
-    config: LoopConfig, shape: GPTConfig, micro_batch: int | None, sequences: int, runtime: Runtime
+    config: LoopConfig,
+    shape: GPTConfig,
+    micro_batch: int | None,
+    sequences: int,
+    runtime: Runtime,
+    needs: Needs | None,
 ) -> Literal["alone", "ddp", "fsdp"]:
     """How several ranks share the model: as asked, or whole on each if it fits there by estimate."""
     if runtime.world_size == 1:
         return "alone"
     if config.parallel != "auto":
         return config.parallel
+    lasting = None
+    if needs is not None:
+        shape, lasting = shape.model_copy(update={"block_size": needs.row_tokens}), needs.lasting_bytes
     if micro_batch is None and config.micro_batch is None:
         micro_batch = usual_micro_batch(sequences, shape.block_size, runtime.device.type)
-    fits = fits_whole(shape, runtime, config, micro_batch or 1, sequences, _own_memory(runtime))
+    fits = fits_whole(shape, runtime, config, micro_batch or 1, sequences, _own_memory(runtime), lasting)
     return "fsdp" if not all(runtime.ranks.gather(fits)) and runtime.precision != "fp16" else "ddp"

@@ -27,7 +27,7 @@ from folio.verbs.evaluate.oracle_probe import oracle_measure
 from folio.verbs.prepare import Prepared, prepare
 from folio.verbs.probes import Measure, measures_of, probes_of
 from folio.verbs.recipe import Recipe, model_for_vocabulary
-from folio.verbs.session import Session, changed_training, refuse_changes
+from folio.verbs.session import Session, changed_training, refuse_changes, refuse_idle_patience
 from folio.verbs.sitting import scores_in_words
 
 FIXED = ("batch_tokens", "seed", "init", "best_by")
@@ -123,6 +123,7 @@ def open_session(
     ``begun``: see :meth:`folio.verbs.session.Job.open`.
     """
     config = recipe.train
+    refuse_idle_patience(recipe)
     runtime = open_runtime(config, ranks)
     shape = model_for_vocabulary(recipe.model, prepared.tokenizer.vocab_size)
     recipe = recipe.model_copy(update={"model": shape})

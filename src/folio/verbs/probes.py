@@ -90,7 +90,7 @@ def _sampled(recipe: SessionRecipe) -> Iterator[Benchmark]:
     if not config.tasks:
         return
     options = EvaluateOptions(tasks=config.tasks, convention=config.convention, data=config.data)
-    for benchmark in benchmarks_of(options):
+    for benchmark in benchmarks_of(options, "--evaluation.data"):
         questions = benchmark.questions
         if 0 < config.items < len(questions):
             chosen = sorted(random.Random(config.seed).sample(range(len(questions)), config.items))

@@ -15,6 +15,7 @@ from folio.errors import REFUSALS, ArtifactError, ConfigError, Interrupted, Rank
 from folio.launch import finish_speaking
 from folio.locks import locked
 from folio.ranks import ALONE, Ranks, lost_rank
+from folio.reports.quantities import duration
 from folio.reports.run import run_report
 from folio.training.checkpoint import (
     Checkpoint,
@@ -25,11 +26,12 @@ from folio.training.checkpoint import (
     set_aside_after,
     weights_sha256,
 )
-from folio.training.loop import FINISHED, Line, loss_in
+from folio.training.loop import FINISHED
 from folio.training.metrics import read_metrics
 from folio.training.objective import loss_key
 from folio.training.saving import load_checkpoint
 from folio.verbs.action import Outcome, Terminal
+from folio.verbs.losses import loss_in_words
 from folio.verbs.session import Job, Session, continue_run, create_run, resolved_of
 from folio.verbs.sitting import run_session
 
@@ -43,13 +45,19 @@ def start(job: Job, run: Path, terminal: Terminal, ranks: Ranks = ALONE) -> Outc
     session = _opened(job, terminal, ranks)
     ranks.attempt(lambda: create_run(run, session.description(job.preset)) if ranks.first else None)
     with only_writer(run, ranks):
-        return _go(session, run, terminal)
+        return _begin(session, run, terminal)
 
 
 def start_inside(job: Job, run: Path, terminal: Terminal, ranks: Ranks) -> Outcome:
     """A new run in the folder ``run``, which is there and whose only writer this is."""
     session = _opened(job, terminal, ranks)
     ranks.attempt(lambda: continue_run(run, session) if ranks.first else None)
+    return _begin(session, run, terminal)
+
+
+def _begin(session: Session, run: Path, terminal: Terminal) -> Outcome:
+    if session.runtime.ranks.first:
+        session.begun(run, terminal)
     return _go(session, run, terminal)
 
 
@@ -129,11 +137,12 @@ def ending_of(run: Path, job: Job, step: int) -> tuple[str, str] | None:
 
     A kill after the last save leaves the end itself to be done.
     """
-    finished = [line for line in read_metrics(run) if line.get("event") == FINISHED]
-    if step > job.steps or (step == job.steps and finished):
+    finished = next((line for line in reversed(read_metrics(run)) if line.get("event") == FINISHED), None)
+    here = finished is not None and finished["step"] == step
+    if step > job.steps or (step == job.steps and here):
         return f"it has done all {step:,} steps", f"--train.steps {2 * step}"
-    if finished and (reason := finished[-1].get("reason")):
-        patience = int(finished[-1].get("patience", 0))
+    if finished is not None and here and (reason := finished.get("reason")):
+        patience = int(finished.get("patience", 0))
         if 0 < job.patience <= patience:
             return f"it ended at step {step:,}, with {reason}", f"--train.patience {2 * patience}"
     return None
@@ -147,7 +156,7 @@ def _go(session: Session, run: Path, terminal: Terminal, *, unprobed: bool = Fal
         f"batch      {session.plan.describe()}; {resolved['epochs']:.2f} epochs\n"
         + (f"memory     {session.fits}\n" if session.fits else "")
     )
-    go_on = f"Go on with: folio {session.verb} --resume {quote(str(run))}"
+    go_on = go_on_with(session.verb, run)
     try:
         run_session(session, run, terminal, unprobed=unprobed)
     except Interrupted as stopped:
@@ -193,17 +202,27 @@ def _ending(session: Session, run: Path, terminal: Terminal, digest: str) -> Out
     assert best is not None
     last = next((line for line in reversed(read_metrics(run)) if line["kind"] == "validation"), None)
     name = loss_key(unit := session.state.objective.unit)
-    terminal.print(f"\nvalidation {'none: nothing was held out' if last is None else _validation_in_words(last)}")
+    finished = [line for line in read_metrics(run) if line.get("event") == FINISHED][-1]
+    if reason := finished.get("reason"):
+        terminal.print(
+            f"\nstopped early at step {finished['step']:,} of {session.config.steps:,}: {reason}; to go on: folio "
+            f"{session.verb} --resume {quote(str(run))} --train.patience {2 * session.config.patience}"
+        )
+    terminal.print(f"\nvalidation {'none: nothing was held out' if last is None else loss_in_words(last)}")
     if best.loss is not None and best.step != session.state.step:
         terminal.print(f"best       {best.loss:.4f} nats/{unit} at step {best.step:,}")
     terminal.print(f"weights    sha256 {digest}")
-    after = session.after_training(run, terminal)
+    peak = (
+        "" if finished["peak_bytes"] is None else f", {finished['peak_bytes'] / 2**20:,.0f} MiB of memory at the most"
+    )
+    terminal.print(f"took       {duration(session.pace.elapsed_s)}{peak}")
+    with coming_back(session.verb, run):
+        after = session.after_training(run, terminal)
     report = write_report(run)
-    finished = [line for line in read_metrics(run) if line.get("event") == FINISHED][-1]
     data = {
         "run": str(run),
         "steps": session.state.step,
-        "validation": last,
+        "validation": {key: value for key, value in (last or {}).items() if key != "each"} or None,
         "best": {"step": best.step, name: best.loss, "path": str(best.path)},
         "weights_sha256": digest,
         "left_out": session.state.spikes.left_out,
@@ -215,6 +234,20 @@ def _ending(session: Session, run: Path, terminal: Terminal, digest: str) -> Out
     return Outcome(data, (best.path, report), session.following(run))
 
 
+@contextmanager
+def coming_back(verb: str, run: Path) -> Iterator[None]:
+    """An interrupt inside, after the last step of ``run``, says that nothing is lost and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        told = f"the run is finished and saved, but not what comes after it\n       {go_on_with(verb, run)}"
+        raise Interrupted(told) from None
+
+
+def go_on_with(verb: str, run: Path) -> str:
+    return f"Go on with: folio {verb} --resume {quote(str(run))}"
+
+
 def write_report(run: Path) -> Path:
     """The report of a finished run; :class:`UserError` if it cannot be written."""
     try:
@@ -224,14 +257,3 @@ def write_report(run: Path) -> Path:
             f"the report cannot be written: {_trouble(error)}; the run is finished, {_kept(run)}",
             f"Write it when that is mended: folio report {quote(str(run))}",
         ) from None
-
-
-def _validation_in_words(line: Line) -> str:
-    spread = line["standard_error_nats"]  # none over a single unit
-    within = "" if spread is None else f" ± {spread:.4f}"
-    if "accuracy" in line:
-        return f"{loss_in(line):.4f}{within} nats/pair, {line['accuracy']:.1%} of {line['pairs']:,} pairs in order"
-    return (
-        f"{loss_in(line):.4f}{within} nats/token, perplexity {line['perplexity']:.2f}, "
-        f"{line['bits_per_byte']:.4f} bits/byte over {line['tokens']:,} tokens"
-    )

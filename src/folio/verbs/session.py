@@ -85,6 +85,9 @@ class Session(Engine, ABC):
         """What is measured of the model before the first step, None if that says nothing."""
         return None
 
+    def begun(self, run: Path, terminal: Terminal) -> None:
+        """The first rank's, once the run's folder is there."""
+
     def trained_in_words(self) -> str:
         """Which of the parameters are trained, if not all."""
         return ""
@@ -138,6 +141,16 @@ class Job(Protocol):
         another choice would be within rounding, but not the same bits.
         """
         ...
+
+
+def refuse_idle_patience(recipe: SessionRecipe) -> None:
+    """:class:`ConfigError` for patience with what is measured at the end alone."""
+    train, every = recipe.train, recipe.evaluation.every
+    if train.patience and train.best_by != "loss" and not 0 < every < train.steps:
+        raise ConfigError(
+            f"train.patience waits for {train.best_by}, which is measured at the end alone",
+            "Give evaluation.every, or leave patience out.",
+        )
 
 
 def create_run(run: Path, description: Mapping[str, Any]) -> None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from folio.checksums import read_sealed_json
 from folio.config import Table, build, leaves
-from folio.errors import ArtifactError, ConfigError
-from folio.launch import Launch, launched
+from folio.errors import ConfigError
+from folio.launch import launched
 from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.options import over_recipe, read_flags
 from folio.verbs.recipe import Recipe
+from folio.verbs.run_folder import chosen_run
+from folio.verbs.saved import begun_by
 
 
 class TrainOptions(Recipe):
@@ -44,17 +44,7 @@ def starting_values(args: Sequence[str]) -> Table | None:
 
 def saved_recipe(run: Path, preset: str | None = None) -> dict[str, Any]:
     """The tables of the recipe that ``run`` was made by; :class:`ArtifactError` if it is no run, or damaged."""
-    path = run / "config.json"
-    if not path.is_file():
-        raise ArtifactError(f"'{run}' is not a run: it has no config.json", "Give the folder of a run.")
-    saved = read_sealed_json(path, "Restore it, or start a new run.")
-    if "recipe" not in saved:
-        raise ArtifactError(f"'{run}' is not a run: its config.json holds no recipe", "Give a run's folder.")
-    if saved.get("verb", "train") != "train":
-        raise ArtifactError(
-            f"'{run}' was made by folio {saved['verb']}, from a model and not from text",
-            f"Go on with it by: folio {saved['verb']} --resume {run}",
-        )
+    saved = begun_by(run, "train")
     recipe: dict[str, Any] = saved["recipe"]
     if preset is not None and preset != saved.get("preset"):
         raise ConfigError(
@@ -91,45 +81,15 @@ def train(options: TrainOptions, terminal: Terminal) -> Outcome:
             return resume(PretrainingJob(recipe, "", terminal), options.resume, terminal, ranks, started_again=again)
         assert options.recipe is not None
         job = PretrainingJob(recipe, options.recipe, terminal)
-        run, begun = ranks.share(_chosen_run(options, ranks.launch, again))
+        home = Path("runs") / recipe_name(options.recipe)
+        run, begun = ranks.share(chosen_run(home, options.out, options.or_resume, ranks.launch, again))
         if begun:
             return resume(job, run, terminal, ranks, started_again=True)
         return start(job, run, terminal, ranks)
 
 
-def _chosen_run(options: TrainOptions, launch: Launch, again: bool) -> tuple[Path, bool]:
-    """The run's folder, and whether to go on with it: begun by this job, which was started ``again``, or if asked."""
-    assert options.recipe is not None
-    home = Path("runs") / recipe_name(options.recipe)
-    if options.out is not None:
-        own_run = again and job_of(options.out) == launch.job  # another job's is refused, as it was at first
-        return options.out, own_run or (options.or_resume and (options.out / "config.json").exists())
-    if options.or_resume:
-        raise ConfigError("--or-resume needs to know which run", "Name its folder with --out.")
-    own = [run for run in sorted(home.parent.glob(f"{home.name}*")) if again and job_of(run) == launch.job]
-    return (own[-1], True) if own else (fresh_folder(home), False)
-
-
-def job_of(run: Path) -> str | None:
-    """The job that began ``run``, None if no launcher did or it cannot be read."""
-    try:
-        job: str | None = json.loads((run / "config.json").read_bytes()).get("job")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return job
-
-
 def recipe_name(given: str) -> str:
     return Path(given).stem if given.endswith(".toml") else Path(given).name
-
-
-def fresh_folder(path: Path) -> Path:
-    """``path``, or the first of ``path-2``, ``path-3``, ... that does not exist."""
-    number, candidate = 1, path
-    while candidate.exists():
-        number += 1
-        candidate = path.with_name(f"{path.name}-{number}")
-    return candidate
 
 
 ACTIONS = {

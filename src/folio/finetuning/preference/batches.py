@@ -14,8 +14,8 @@ from folio.finetuning.preference.rows import PreferenceRows, rows_of
 class PreferenceBatches(ShuffledEpochs):
     """Every batch of a preference run, as a pure function of (pairs, seed, step); a row is a pair.
 
-    ``sequences`` is the number of pairs of the whole batch of a step, over all ranks and micro-batches. Nothing is
-    remembered between calls: any step can be asked for, by any rank, in any order.
+    ``sequences`` is the number of pairs of the whole batch of a step, over all ranks and micro-batches. No call
+    depends on another: any step can be asked for, by any rank, in any order.
 
     :class:`DataError` without pairs, with an answer longer than ``block_size`` (``pairs.fitted_pair`` makes it fit),
     and for a ``reference`` of other pairs.
@@ -36,7 +36,7 @@ class PreferenceBatches(ShuffledEpochs):
         self.pairs = pairs
         self.reference = reference
         self.block_size = block_size
-        self.learned_tokens = sum(pair.chosen.learned_tokens + pair.rejected.learned_tokens for pair in pairs)
+        self.learned_tokens = sum(pair.learned_tokens for pair in pairs)
         """Targets of an epoch."""
 
     def batch(self, step: int, rows: slice | Int64s = slice(None)) -> PreferenceRows:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from folio.evaluation.estimates import mean, proportion
+from folio.finetuning.measure import known_error
 from folio.finetuning.preference.likelihood import PASS_TOKENS, answer_log_probabilities
 from folio.finetuning.preference.objective import Preference
 from folio.finetuning.preference.pairs import Pair
@@ -33,7 +34,7 @@ def measure_preferences(
     ranks: Ranks = ALONE,
     poll: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """The facts of a metrics line of kind "validation"; see :func:`answer_log_probabilities` and :func:`measures`."""
+    """The facts of a metrics line; see :func:`answer_log_probabilities` and :func:`measures`."""
     reference.check(pairs)
     log_p_2P = answer_log_probabilities(
         model, pairs, pass_tokens=pass_tokens, autocast=autocast, ranks=ranks, poll=poll
@@ -54,16 +55,15 @@ def measures(objective: Preference, log_ratio_2P: NDArray[np.float64], tokens_2P
     accuracy = proportion((np.sign(chosen - rejected) + 1) / 2)
     margin = mean(chosen - rejected)
     return {
-        "kind": "validation",
         "nats_per_pair": loss.value,
-        "standard_error_nats": loss.standard_error,
+        "standard_error_nats": known_error(loss),
         "pairs": loss.n,
         "tokens": int(tokens_2P.sum()),
         "accuracy": accuracy.value,
         "accuracy_low": accuracy.low,
         "accuracy_high": accuracy.high,
         "margin": margin.value,
-        "standard_error_margin": margin.standard_error,
+        "standard_error_margin": known_error(margin),
         "chosen_reward": float(chosen.mean()),
         "rejected_reward": float(rejected.mean()),
     }

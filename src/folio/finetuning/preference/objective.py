@@ -34,6 +34,7 @@ class Preference:
     label_smoothing: float = 0.0
     loss: PreferenceLoss = "sigmoid"
     unit: str = "pair"
+    ragged: bool = True
 
     def count(self, batch: PreferenceRows) -> int:
         """Pairs of one micro-batch."""
@@ -42,9 +43,7 @@ class Preference:
     def nats(self, forward: Callable[..., Any], batch: PreferenceRows, device: torch.device) -> Tensor:
         """Their summed loss, fp32, with gradients; ``forward`` is that of :class:`folio.model.gpt.GPT`."""
         ids_1N, targets_1N = (torch.from_numpy(array).to(device) for array in (batch.ids, batch.targets))
-        alone = Branches(
-            self.shape, batch.lengths, [[]] * len(batch.lengths), device=device, dropout=self.shape.dropout
-        )
+        alone = Branches(self.shape, batch.lengths, [[]] * len(batch.lengths), device=device)
         nats_1N, _ = forward(ids_1N, targets_1N, cache=alone, each=True)
         wide = torch.float32 if device.type == "mps" else torch.float64  # long sums, of which differences are taken
         answers = nats_1N[0].to(wide).split(batch.lengths)

@@ -41,6 +41,8 @@ def pair_sets(config: DataConfig, tokenizer: Tokenizer, context: int) -> PairSet
         raise ConfigError(f"learn is {config.learn}, but of preferences the answers are learned", "Leave learn out.")
     if config.attend_across:
         raise ConfigError("attend_across is set, but answers to be compared never see each other", "Leave it out.")
+    if not config.packing:
+        raise ConfigError("packing is off, but of preferences each pair is a row of its own", "Leave packing out.")
     splits = split_records(config)
     first = splits.records["train"][0]
     if first.format != "preference":

@@ -35,6 +35,11 @@ class Pair:
         """The places that both take, each with its prompt."""
         return self.chosen.length + self.rejected.length
 
+    @property
+    def learned_tokens(self) -> int:
+        """Targets of both."""
+        return self.chosen.learned_tokens + self.rejected.learned_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:

@@ -9,22 +9,15 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
-from folio.artifacts import write_file
-from folio.errors import ArtifactError, DataError
+from folio.errors import DataError
 from folio.finetuning.preference.likelihood import PASS_TOKENS, answer_log_probabilities
 from folio.finetuning.preference.pairs import Pair
 from folio.model.gpt import GPT
 from folio.ranks import ALONE, Ranks
-
-LOG_P, KEYS = "log_probabilities", "pairs"
-"""Tensors of a reference's file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,22 +41,6 @@ class Reference:
                 "the reference belongs to other pairs than those given",
                 "Compute it again for these, or give the data and options that the run began with.",
             )
-
-    def save(self, path: Path) -> None:
-        """Write it as a safetensors file, whole or not at all."""
-        tensors = {LOG_P: self.log_p, KEYS: self.keys}
-        write_file(path, save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
-
-    @classmethod
-    def load(cls, path: Path) -> Reference:
-        """Read what :meth:`save` wrote; :class:`ArtifactError` for a file that is missing or damaged."""
-        try:
-            tensors = load_file(path)
-            return cls(tensors[LOG_P], tensors[KEYS])
-        except (OSError, SafetensorError, KeyError) as error:
-            raise ArtifactError(
-                f"the reference '{path}' cannot be read: {error}", "Restore the file, or begin the run again."
-            ) from None
 
 
 def keys_of(pairs: Sequence[Pair]) -> NDArray[np.uint64]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from folio.finetuning.preference.pairs import EncodedPair, Pair
+from folio.finetuning.preference.pairs import EncodedPair, Pair, fitted_pair
 from folio.finetuning.statistics import CountsBySide
 
 
@@ -42,6 +42,9 @@ class SidePairs:
     chosen_longer: float
     """The share of pairs whose chosen answer is the longer: what can be learned from them by length alone."""
     tokens: int
+    """Of the pairs used, as they fit the context."""
+    cut_off_tokens: int
+    """What the truncated ones lost."""
     learned_tokens: int
     cut_tokens: int
     """Pairs in which a token of the whole text spans a boundary that is encoded apart."""
@@ -66,12 +69,13 @@ class PairStatistics(CountsBySide):
             ("equal answers, left out", "equal", ","),
             (f"longer than {self.block_size:,}, truncated", "truncated", ","),
             (f"longer than {self.block_size:,}, dropped", "dropped", ","),
-            ("median length of prompts", "median_prompt", ",.0f"),
-            ("median length of chosen answers", "median_chosen", ",.0f"),
-            ("median length of rejected answers", "median_rejected", ",.0f"),
-            ("longest, with its prompt", "longest", ","),
+            ("median length of prompts, before cutting", "median_prompt", ",.0f"),
+            ("median length of chosen answers, before cutting", "median_chosen", ",.0f"),
+            ("median length of rejected answers, before cutting", "median_rejected", ",.0f"),
+            ("longest with its prompt, before cutting", "longest", ","),
             ("the chosen answer is the longer", "chosen_longer", ".1%"),
-            ("tokens", "tokens", ","),
+            ("tokens cut off", "cut_off_tokens", ","),
+            ("tokens, after cutting", "tokens", ","),
             ("tokens learned", "learned_tokens", ","),
             ("pairs with a token cut at a boundary", "cut_tokens", ","),
             ("characters unknown to the tokenizer", "unknown_characters", ","),
@@ -86,7 +90,8 @@ def side_pairs(
     prompts = [len(pair.prompt_ids) for pair in pairs]
     chosen = [len(pair.chosen.ids) - prompt for pair, prompt in zip(pairs, prompts, strict=True)]
     rejected = [len(pair.rejected.ids) - prompt for pair, prompt in zip(pairs, prompts, strict=True)]
-    fit_whole = sum(max(pair.chosen.length, pair.rejected.length) <= block_size for pair in pairs)
+    truncated = len(used) - sum(max(pair.chosen.length, pair.rejected.length) <= block_size for pair in pairs)
+    before = [pair.length for pair in pairs if truncated and fitted_pair(pair, block_size, "truncate")]
     lengths = [len(answer.ids) for pair in pairs for answer in (pair.chosen, pair.rejected)]
     return SidePairs(
         side=side,
@@ -95,7 +100,7 @@ def side_pairs(
         duplicates=duplicates,
         empty=sum(one.without == "empty" for one in encoded),
         equal=sum(one.without == "equal" for one in encoded),
-        truncated=len(used) - fit_whole,
+        truncated=truncated,
         dropped=len(pairs) - len(used),
         median_prompt=float(np.median(prompts or [0])),
         median_chosen=float(np.median(chosen or [0])),
@@ -103,7 +108,8 @@ def side_pairs(
         longest=max(lengths, default=0),
         chosen_longer=float(np.mean(np.greater(chosen or [0], rejected or [0]))),
         tokens=sum(pair.length for pair in used),
-        learned_tokens=sum(pair.chosen.learned_tokens + pair.rejected.learned_tokens for pair in used),
+        cut_off_tokens=sum(before) - sum(pair.length for pair in used) if truncated else 0,
+        learned_tokens=sum(pair.learned_tokens for pair in used),
         cut_tokens=sum(one.cuts_a_token for one in encoded),
         unknown_characters=sum(one.unknown_characters for one in encoded),
     )

@@ -117,7 +117,7 @@ def evaluate_models(models: Sequence[str], options: EvaluateOptions, terminal: T
 def _folders(models: Sequence[str], options: EvaluateOptions) -> list[Path]:
     from folio.verbs.evaluate.tasks import parted
     from folio.verbs.evaluate.text import distinct_short_names
-    from folio.verbs.train import fresh_folder
+    from folio.verbs.run_folder import fresh_folder
 
     names = distinct_short_names(models)
     if options.to is not None:

@@ -38,6 +38,7 @@ class Writer:
     folder: Path
     tokenizer: Tokenizer
     config: GPTConfig
+    end_ids: tuple[int, ...] = ()
 
     def refusal(self, text: str) -> str | None:
         """Why ``text`` cannot be a prompt of this model, or None."""
@@ -63,7 +64,8 @@ def shown(name: str) -> str:
 def open_writer(name: str) -> Writer:
     """The model called ``name``; :class:`folio.errors.ArtifactError` without a tokenizer or shape that Folio reads."""
     folder = model_folder(name)
-    return Writer(name, folder, *tokenizer_and_shape(folder))
+    tokenizer, config = tokenizer_and_shape(folder)
+    return Writer(name, folder, tokenizer, config, place_of(folder).end_ids(tokenizer))
 
 
 def tokenizer_and_shape(folder: Path) -> tuple[Tokenizer, GPTConfig]:
@@ -94,13 +96,18 @@ class _Task:
 class _Batch(Generation):
     """A generation in which every row has its own limit and seed; ``config`` is the rows' in all else."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, tasks: Sequence[_Task], config: GenerationConfig) -> None:
-        longest = config.model_copy(update={"max_new_tokens": max(task.limit for task in tasks), "seed": 0})
+    def __init__(self, model: GPT, writer: Writer, tasks: Sequence[_Task], config: GenerationConfig) -> None:
+        tokenizer = writer.tokenizer
+        longest = _limited(config, max(task.limit for task in tasks)).model_copy(update={"seed": 0})
         super().__init__(model, tokenizer, [task.prompt_ids for task in tasks], longest)
         self.rows = [
-            Row(i, task.prompt_ids, tokenizer, config.model_copy(update={"max_new_tokens": task.limit}), task.seed)
+            Row(i, task.prompt_ids, tokenizer, _limited(config, task.limit), task.seed, writer.end_ids)
             for i, task in enumerate(tasks)
         ]
+
+
+def _limited(config: GenerationConfig, tokens: int) -> GenerationConfig:
+    return config.model_copy(update={"max_new_tokens": tokens})
 
 
 def continued(
@@ -152,7 +159,7 @@ def continued_by(
     order = sorted(range(len(tasks)), key=lambda i: (-tasks[i].limit, i))
     for start in range(0, len(order), ROWS):
         chosen = order[start : start + ROWS]
-        batch = _Batch(writing, writer.tokenizer, [tasks[i] for i in chosen], config)
+        batch = _Batch(writing, writer, [tasks[i] for i in chosen], config)
         done = 0
         for piece in batch:
             written += 1

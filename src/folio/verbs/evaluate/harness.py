@@ -129,9 +129,8 @@ def _write(model: Model, runtime: Runtime) -> Write:
     def write(prompts: Sequence[Sequence[int]], settings: Mapping[str, Any]) -> list[list[int]]:
         if not writers:
             writers.append(as_dtype(model.gpt, dtype))
-        return [
-            answer.ids for answer in generate(writers[0], model.tokenizer, prompts, build(GenerationConfig, settings))
-        ]
+        config = build(GenerationConfig, settings)
+        return [answer.ids for answer in generate(writers[0], model.tokenizer, prompts, config, model.end_ids)]
 
     return write
 

@@ -43,8 +43,15 @@ class Plan:
     runtime: Runtime
 
 
-def planned(models: Sequence[str], folders: Sequence[Path], options: EvaluateOptions, terminal: Terminal) -> Plan:
-    """The plan for ``models``, whose evaluations go to ``folders``.
+def planned(
+    models: Sequence[str],
+    folders: Sequence[Path],
+    options: EvaluateOptions,
+    terminal: Terminal,
+    *,
+    data_flag: str = "--data",
+) -> Plan:
+    """The plan for ``models``, whose evaluations go to ``folders``. ``data_flag``: see :func:`benchmarks_of`.
 
     No weights are read. What cannot be measured is refused here: models, texts, tasks or files that are not there,
     records that are damaged, windows that do not fit a context.
@@ -76,7 +83,7 @@ def planned(models: Sequence[str], folders: Sequence[Path], options: EvaluateOpt
             raise ArtifactError(error.problem, others or error.remedy) from None
         if _has_loss(options):
             _check_text(subject.given, tokenizer, config, options)
-    benchmarks = () if options.harness else tuple(benchmarks_of(options))
+    benchmarks = () if options.harness else tuple(benchmarks_of(options, data_flag))
     return Plan(subjects, benchmarks, harness_tasks(options, terminal) if options.harness else None, options, runtime)
 
 

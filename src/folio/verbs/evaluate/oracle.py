@@ -84,7 +84,7 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
     from folio.verbs.evaluate.oracle_scores import judged_model, places, show, write
     from folio.verbs.evaluate.text import short_name
     from folio.verbs.hub import model_folder
-    from folio.verbs.train import fresh_folder
+    from folio.verbs.run_folder import fresh_folder
 
     if repeated := [name for name in options.models if options.models.count(name) > 1]:
         raise ConfigError(f"'{repeated[0]}' is named twice", "Name each model once.")

@@ -61,11 +61,12 @@ def names_of(options: EvaluateOptions) -> list[str]:
     return names
 
 
-def benchmarks_of(options: EvaluateOptions) -> Iterator[Benchmark]:
+def benchmarks_of(options: EvaluateOptions, data_flag: str = "--data") -> Iterator[Benchmark]:
     """The benchmarks that ``--tasks`` asks for, their files read, once for each convention.
 
     Of several conventions asked for, a task takes those that it has. Where none is asked for but few-shot examples are,
-    those that have none are passed over. :class:`ConfigError`, before any file is read, for a task that is left with no
+    those that have none are passed over. ``data_flag`` is how the caller names the option that gives a file.
+    :class:`ConfigError`, before any file is read, for a task that is left with no
     convention, and for two descriptions of one name.
     """
     from folio.evaluation.tasks import find_task
@@ -73,13 +74,14 @@ def benchmarks_of(options: EvaluateOptions) -> Iterator[Benchmark]:
     given = [name for name in names_of(options) if name != LOSS]
     tasks = [find_task(name) for name in given]
     _refuse_one_name(given, tasks)
-    files = files_of(options.data, [task.name for task in tasks])
+    files = files_of(options.data, [task.name for task in tasks], data_flag)
     wanted = parted(options.convention)
     few = options.num_fewshot or 0
     chosen = [_conventions(task, tasks, wanted, few) for task in tasks]
     for task, conventions in zip(tasks, chosen, strict=True):
-        data = task.read(files.get(task.name), limit=options.limit or 0)
-        shots = task.read_shots(options.shots_from, files.get(task.name)) if few else None
+        file = files.get(task.name)
+        data = task.read(file, limit=options.limit or 0, flag=data_flag)
+        shots = task.read_shots(options.shots_from, file, flag=data_flag) if few else None
         facts = {**data.facts, "description": task.sha256}
         if shots is not None:
             facts["shots"] = {"source": shots.source, "sha256": shots.sha256}
@@ -117,18 +119,18 @@ def _refuse_one_name(given: Sequence[str], tasks: Sequence[Task]) -> None:
         by_name[task.name] = text
 
 
-def files_of(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
-    """The file of each task that ``--data`` names; :class:`ConfigError` for a second file of one task."""
+def files_of(given: Sequence[str], tasks: Sequence[str], flag: str = "--data") -> dict[str, Path]:
+    """The file of each task that ``flag`` names; :class:`ConfigError` for a second file of one task."""
     files: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")
         if not (equals and name in tasks):
             if len(tasks) != 1:
-                which = ", ".join(f"--data {task}=FILE" for task in tasks) or "--tasks with a benchmark"
-                raise ConfigError(f"--data {text} does not say whose file it is", f"Say {which}.")
+                which = ", ".join(f"{flag} {task}=FILE" for task in tasks) or "--tasks with a benchmark"
+                raise ConfigError(f"{flag} {text} does not say whose file it is", f"Say {which}.")
             name, path = tasks[0], text
         if name in files:
-            raise ConfigError(f"--data gives '{name}' two files: {files[name]} and {path}", "Give one of them.")
+            raise ConfigError(f"{flag} gives '{name}' two files: {files[name]} and {path}", "Give one of them.")
         files[name] = Path(path)
     return files
 

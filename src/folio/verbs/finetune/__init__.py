@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from folio.checksums import read_sealed_json
 from folio.config import Table, build, leaves, read_recipe
-from folio.errors import ArtifactError, ConfigError
+from folio.errors import ConfigError
 from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.finetune.merge import ACTION as MERGE
-from folio.verbs.finetune.recipe import FinetuneRecipe
+from folio.verbs.finetune.recipe import PLACES, FinetuneRecipe
 from folio.verbs.options import read_flags
+from folio.verbs.saved import begun_by
 
 
 class FinetuneOptions(FinetuneRecipe):
@@ -26,6 +28,8 @@ class FinetuneOptions(FinetuneRecipe):
     """A TOML file with the tables below; flags go before it."""
     out: Path | None = None
     """The run's folder. Empty: runs/ and the names of base and method."""
+    or_resume: bool = False
+    """Go on with the run in --out if it was begun, else begin it: for a job that its scheduler may start again."""
     resume: Path | None = None
     """A run to go on with, from its newest sound checkpoint, bit for bit, or amid its search."""
 
@@ -45,13 +49,17 @@ def starting_values(args: Sequence[str]) -> Table | None:
 
 def saved_recipe(run: Path) -> dict[str, Any]:
     """The model and the tables that ``run`` was made by; :class:`ArtifactError` if it is no such run, or damaged."""
-    path = run / "config.json"
-    if not path.is_file():
-        raise ArtifactError(f"'{run}' is not a run: it has no config.json", "Give the folder of a run.")
-    saved = read_sealed_json(path, "Restore it, or start a new run.")
-    if saved.get("verb") != "finetune":
-        raise ArtifactError(f"'{run}' is no fine-tuning run", f"Go on with it by: folio train --resume {run}")
-    return {**saved["recipe"], "model": saved["base"]["given"]}
+    saved = begun_by(run, "finetune")
+    data = {key: near(run, value) if key in PLACES else value for key, value in saved["recipe"]["data"].items()}
+    return {**saved["recipe"], "data": data, "model": near(run, saved["base"]["given"])}
+
+
+def near(run: Path, given: str | None) -> str | None:
+    """The path ``given`` when ``run`` was begun as it leads from here: as it is, or from a folder above the run."""
+    if given is None or glob(given):
+        return given
+    found = next((place for parent in run.resolve().parents if glob(place := str(parent / given))), None)
+    return given if found is None else os.path.relpath(found)
 
 
 def finetune(options: FinetuneOptions, terminal: Terminal) -> Outcome:
@@ -61,21 +69,22 @@ def finetune(options: FinetuneOptions, terminal: Terminal) -> Outcome:
     if options.resume is not None and options.out is not None:
         raise ConfigError("--resume writes into the run's own folder", "Leave --out out.")
     from folio.ranks import joined
+    from folio.verbs.evaluate.text import short_name
     from folio.verbs.finetune.starting import resume_job, start_job
+    from folio.verbs.run_folder import chosen_run
 
     recipe = FinetuneRecipe.model_validate({name: getattr(options, name) for name in FinetuneRecipe.model_fields})
     with joined(recipe.train.device, timeout_s=recipe.train.rank_timeout_s) as ranks:
+        again = any(ranks.gather(ranks.launch.restarts > 0))  # every machine has a launcher that counts its own
         if options.resume is not None:
-            return resume_job(options.model, recipe, options.resume, terminal, ranks)
-        run = ranks.share(options.out or _free_run(options.model, recipe))
-        return start_job(options.model, recipe, run, terminal, ranks)
-
-
-def _free_run(model: str, recipe: FinetuneRecipe) -> Path:
-    from folio.verbs.evaluate.text import short_name
-    from folio.verbs.train import fresh_folder
-
-    return fresh_folder(Path("runs") / f"{short_name(model)}-{recipe.method}")
+            return resume_job(options.model, recipe, options.resume, terminal, ranks, started_again=again)
+        home = Path("runs") / f"{short_name(options.model)}-{recipe.method}"
+        run, begun = ranks.share(chosen_run(home, options.out, options.or_resume, ranks.launch, again))
+        if not begun:
+            return start_job(options.model, recipe, run, terminal, ranks)
+        saved = saved_recipe(run)  # with what a search found
+        own = build(FinetuneRecipe, {key: value for key, value in saved.items() if key != "model"})
+        return resume_job(saved["model"], own, run, terminal, ranks, started_again=True)
 
 
 ACTIONS = {

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from folio.finetuning.overfitting import HEADER, LossKey, epoch_losses, epoch_rows, turn_of
+from folio.finetuning.overfitting import LossKey, epoch_losses, epoch_table, turn_of
 from folio.finetuning.samples import SamplePrompt
+from folio.ranks import ALONE
+from folio.runtime import make_runtime
 from folio.training.checkpoint import best_checkpoint, list_checkpoints
 from folio.training.loop import FINISHED
 from folio.training.metrics import METRICS, MetricsLog, read_metrics
@@ -19,7 +21,9 @@ from folio.verbs.evaluate import EvaluateOptions
 from folio.verbs.finetune.forgetting import forgetting
 from folio.verbs.finetune.recipe import ADAPTERS, FinetuneRecipe
 from folio.verbs.finetune.samples import write_samples
-from folio.verbs.library import load
+from folio.verbs.finetune.tasks import Passes, Task
+from folio.verbs.library import Model, load
+from folio.verbs.losses import loss_in_words
 
 HARDLY_ENDS = math.log(20)
 """Nats of end-of-text, where one is due, beyond which a text will hardly end by itself."""
@@ -38,6 +42,7 @@ class Afterwards:
 
     base: str
     recipe: FinetuneRecipe
+    task: Task
     prompts: Sequence[SamplePrompt]
     base_task: EvaluateOptions | None
 
@@ -49,16 +54,18 @@ class Afterwards:
         lines = read_metrics(run)
         losses = epoch_losses(lines, cast(LossKey, loss_key(unit)))
         if losses:
-            terminal.table(HEADER, epoch_rows(losses))
+            terminal.table(*epoch_table(losses))
         if (turn := turn_of(losses)) is not None:
-            terminal.print(f"overfitting {turn.words}")
+            terminal.print(f"overfitting: {turn.words}")
             found["overfitting"] = {"outcome": turn.outcome, "words": turn.words}
         if ends := [line["end_nats"] for line in lines if line.get("end_nats") is not None]:
             terminal.print(f"ending     end-of-text costs {ends[-1]:.2f} nats, of the base {ends[0]:.2f}")
             if ends[-1] > HARDLY_ENDS:
                 terminal.print(f"           {HARDLY}{FROZEN if self.recipe.method in ADAPTERS else ''}", style="yellow")
+        model = load(run, device=self.recipe.train.device)
+        if self.task.sets.test:
+            found["test"] = self._test(model, terminal)
         if self.prompts:
-            model = load(run, device=self.recipe.train.device)
             found["samples"] = write_samples(
                 model.gpt,
                 model.tokenizer,
@@ -73,11 +80,21 @@ class Afterwards:
         if self.base_task is not None:
             found["forgetting"] = forgetting(self.base, run, self.base_task, terminal)
         with MetricsLog(run / METRICS) as log:
-            log.log(kind="event", step=best.step, event=MADE)
+            log.log(kind="event", step=lines[-1]["step"], event=MADE, **{k: found[k] for k in ("test",) if k in found})
         return found
+
+    def _test(self, model: Model, terminal: Terminal) -> dict[str, Any]:
+        """The loss on the test side: of the best checkpoint, once, and nothing was chosen by it."""
+        device = self.recipe.train.device
+        runtime = make_runtime(device, self.recipe.train.precision)
+        passes = Passes(runtime.autocast(), ALONE, lambda: None)
+        measured = self.task.test(model.gpt, passes, lambda: load(self.base, device=device).gpt)
+        kept = {key: value for key, value in measured.items() if key != "each"}
+        terminal.print(f"test       {loss_in_words(kept)}")
+        return kept
 
     @staticmethod
     def is_made(run: Path) -> bool:
         """Whether it came to its end since the run did; a kill leaves a finished run without it."""
-        events = [line["event"] for line in read_metrics(run) if line["kind"] == "event"]
-        return MADE in events[::-1][: events[::-1].index(FINISHED)] if FINISHED in events else False
+        events = [line["event"] for line in read_metrics(run) if line.get("event") in (FINISHED, MADE)]
+        return events[-1:] == [MADE]

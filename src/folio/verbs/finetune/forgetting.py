@@ -67,7 +67,8 @@ def base_task(
         if shards is None:
             return None
         options = options.model_copy(update={"shards": shards})
-    planned([base], [run / EVALUATIONS / "base"], options, Terminal(quiet=True))
+    quiet = Terminal(quiet=True)
+    planned([base], [run / EVALUATIONS / "base"], options, quiet, data_flag="--forgetting.data")
     return options
 
 
@@ -111,7 +112,7 @@ def forgetting(base: str, run: Path, options: EvaluateOptions, terminal: Termina
     from folio.artifacts import write_file
     from folio.checksums import sealed_json
     from folio.evaluation.comparing.comparison import Arm, compare_arms
-    from folio.reports.finetuning import FORGETTING
+    from folio.reports.forgetting import FORGETTING
     from folio.verbs.evaluate import evaluate_models
     from folio.verbs.evaluate.text import distinct_short_names
 
@@ -145,10 +146,11 @@ def _text_of(base: str, options: EvaluateOptions) -> str | None:
 
 
 def _show(comparisons: Sequence[Comparison], base: str, terminal: Terminal) -> None:
-    from folio.reports.finetuning import FORGOTTEN, forgetting_rows
+    """The table as far as a narrow terminal holds it: p is on the page, and so is bits per byte beside nats."""
+    from folio.reports.forgetting import forgetting_table, key_of
+    from folio.reports.verdicts import one_loss_each, without_columns
 
-    terminal.table(
-        FORGOTTEN,
-        forgetting_rows([one.as_dict() for one in comparisons]),
-        title=f"What {base} could do, before and after",
-    )
+    shown = one_loss_each((one.as_dict() for one in comparisons), key_of)
+    header, rows = forgetting_table(shown)
+    columns, cells = without_columns(header, rows, ("p", "p, corrected"))
+    terminal.table(columns, cells, title=f"What {base} could do, before and after")

@@ -14,9 +14,10 @@ from folio.config import Table
 from folio.verbs.action import Action, Outcome, Terminal
 
 if TYPE_CHECKING:
-    from folio.verbs.adapted import Place
+    from folio.verbs.library import Model
 
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Keys of generation_config.json that mean something in one tokenizer alone."""
 
 
 class MergeOptions(Table):
@@ -42,11 +43,11 @@ def merge(options: MergeOptions, terminal: Terminal) -> Outcome:
     from folio.verbs.library import TORCH_DTYPES, load
 
     refuse_occupied(options.out)
-    adapter_folder(options.model)
+    adapter_folder(options.model, "it is a whole model already")
     model = load(options.model, device="cpu", base=options.base)
     place = model.place
     names = [f"`{shown(str(folder))}`" for folder in (place.home, place.folder)]
-    eos_id, generation = _ends(place)
+    eos_id, generation = _ends(model)
     with new_folder(options.out) as folder:
         save_model(
             model.gpt,
@@ -64,23 +65,23 @@ def merge(options: MergeOptions, terminal: Terminal) -> Outcome:
     return Outcome(data, wrote=(options.out,), next=(f"folio generate {shlex.quote(str(options.out))}",))
 
 
-def _ends(place: Place) -> tuple[int | None, dict[str, Any]]:
+def _ends(model: Model) -> tuple[int | None, dict[str, Any]]:
     """The end-of-text id, and what generation_config.json holds: the base's own, but for ids of another tokenizer."""
     from folio.errors import ArtifactError
+    from folio.model.folder import GENERATION, end_ids, ending
     from folio.model.stored import read_json
-    from folio.tokenizer import load_tokenizer
 
-    eos_id = read_json(place.home / "config.json").get("eos_token_id")
-    eos_id = eos_id if isinstance(eos_id, int) else None
+    place = model.place
+    eos_id = next(iter(end_ids(place.home)), None)
+    several: dict[str, Any] = {}
     with suppress(ArtifactError):  # one that Folio does not read is for others to use; _copy_tokenizer verifies it
-        eos_id = load_tokenizer(place.tokenizer).eot_id
-    file = place.home / "generation_config.json"
+        eos_id = model.tokenizer.eot_id
+        several = ending(eos_id, model.end_ids)
+    file = place.home / GENERATION
     kept = read_json(file) if file.is_file() else {}
     kept.pop("transformers_version", None)
     if place.tokenizer != place.home:
-        kept = {
-            key: value for key, value in kept.items() if key not in ("bos_token_id", "eos_token_id", "pad_token_id")
-        }
+        kept = {key: value for key, value in kept.items() if key not in _IDS} | several
     return eos_id, kept
 
 

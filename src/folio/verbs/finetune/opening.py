@@ -10,41 +10,40 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from folio.artifacts import ADAPTER_PART
 from folio.errors import ArtifactError
 from folio.finetuning.adapters import Base, base_of, read_adapter, save_adapter
 from folio.finetuning.batches import SftBatches
-from folio.finetuning.config import USUAL_ROWS, FinetuneTrain
+from folio.finetuning.config import FinetuneTrain, usual_rows
+from folio.finetuning.flops import method_flops
 from folio.finetuning.memory import method_memory
 from folio.finetuning.preference.batches import PreferenceBatches
 from folio.finetuning.trainable import make_trainable, set_dropout, trainable_parameters
-from folio.model.accounting import parameter_counts, training_flops
+from folio.model.accounting import parameter_counts
 from folio.model.config import GPTConfig
-from folio.model.folder import load_model, read_config
+from folio.model.folder import end_ids, load_model, read_config
 from folio.model.gpt import GPT
 from folio.ranks import Ranks
 from folio.runtime import Runtime
 from folio.tokenizer import Tokenizer
+from folio.training.checkpoint import keep_checkpoint
 from folio.training.loop import Line, Poll, Probe
 from folio.training.plan import sequences_per_rank
 from folio.training.saving import Contents, ModelContents
 from folio.verbs.action import Terminal
 from folio.verbs.adapted import whole_model
-from folio.verbs.engine import open_engine, open_runtime
+from folio.verbs.engine import Needs, open_engine, open_runtime
 from folio.verbs.finetune.afterwards import Afterwards
-from folio.verbs.finetune.recipe import ADAPTERS, FinetuneRecipe, with_usual_rate
+from folio.verbs.finetune.recipe import ADAPTERS, PLACES, FinetuneRecipe, with_usual_rate
 from folio.verbs.finetune.tasks import Passes, Task
 from folio.verbs.probes import measures_of, probes_of
-from folio.verbs.session import Session, changed_training, refuse_changes
+from folio.verbs.session import Session, changed_training, refuse_changes, refuse_idle_patience
 from folio.verbs.sitting import scores_in_words
 
-ADAPTER_PART = "adapter"
 FIXED = ("batch_tokens", "seed", "dropout", "best_by")
 """Keys of [train] that a run keeps for life."""
 FOR_LIFE = ("method", "data", "lora", "dpo")
 """And tables."""
-SHARE_OF_FLOPS = {"full": 1.0, "lora": 2 / 3, "qlora": 2 / 3, "head": 1 / 3}
-"""Of what training every weight takes: frozen weights need no gradient of their own (a third), and without any to
-train below the head, none has to come back through the blocks (another third)."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,18 @@ class Finetuning(Session):
         statistics = self.task.statistics
         model = self.state.model
         return {
-            "parameters": parameter_counts(self.base.shape).total,
+            "parameters": parameter_counts(model.config).total,
             "trainable": sum(parameter.numel() for parameter in trainable_parameters(model).values()),
             "method": self.recipe.method,
             "vocab_size": model.config.vocab_size,
             **self.facts(),
             "memory": asdict(method_memory(self.base.shape, self.recipe.method, self.recipe.lora)),
-            "data": {"header": statistics.header(), "rows": statistics.rows(), "format": statistics.format},
+            "data": {
+                "format": statistics.format,
+                "header": statistics.header(),
+                "rows": statistics.rows(),
+                "sides": statistics.facts(),
+            },
             "rows_per_epoch": self.source.rows_per_epoch,
             "epochs": self.source.epochs(self.config.steps),
         }
@@ -136,7 +140,7 @@ class Finetuning(Session):
     def contents(self) -> Contents:
         if self.recipe.method in ADAPTERS:
             return AdapterContents(self.base.identity, self.tokenizer, self.card)
-        return ModelContents(self.tokenizer.eot_id, self.tokenizer.save_into, self.card)
+        return ModelContents(self.tokenizer.eot_id, self.tokenizer.save_into, self.card, end_ids(self.base.folder))
 
     def probes(self, run: Path) -> list[Probe]:
         every = self.config.validate_every or self.source.steps_an_epoch
@@ -161,6 +165,10 @@ class Finetuning(Session):
     def following(self, run: Path) -> tuple[str, ...]:
         return self.job.following(run)
 
+    def begun(self, run: Path, terminal: Terminal) -> None:
+        if (trouble := keep_checkpoint(self.base.folder, str(run))) is not None:
+            terminal.print(trouble, style="yellow")
+
     def trained_in_words(self) -> str:
         trained = sum(parameter.numel() for parameter in trainable_parameters(self.state.model).values())
         if self.recipe.method in ADAPTERS:
@@ -183,6 +191,7 @@ def open_finetuning(
 ) -> Finetuning:
     """Base, method, optimizer and batches, from a recipe in which nothing is left open."""
     recipe, base, task = job.recipe, job.base, job.task
+    refuse_idle_patience(recipe)
     runtime = runtime or open_runtime(recipe.train, ranks)
     per_rank = sequences_per_rank(recipe.train.batch_tokens, task.block_size, ranks.world_size)
     measures = ranks.first_on_each_machine(lambda: measures_of(recipe, task.tokenizer, runtime))
@@ -191,9 +200,10 @@ def open_finetuning(
         model.to(runtime.device)  # which rounds faster than a CPU
     set_dropout(model, recipe.train.dropout)
     make_trainable(model, recipe.method, recipe.lora)
-    flops = SHARE_OF_FLOPS[recipe.method] * training_flops(model.config)
     objective = task.objective(model.config)
-    engine = open_engine(model, recipe.train, runtime, task.block_size, flops, begun, objective, task.row_tokens)
+    flops = method_flops(model.config, recipe.method, task.block_size if recipe.data.attend_across else task.attended)
+    needs = Needs(task.row_tokens, method_memory(base.shape, recipe.method, recipe.lora).total_bytes)
+    engine = open_engine(model, recipe.train, runtime, task.block_size, flops, begun, objective, needs)
     passes = Passes(runtime.autocast(), ranks, lambda: None)
     with engine.state.shipping_weights() as start:
         source = task.source(per_rank * ranks.world_size, start, passes)
@@ -205,6 +215,11 @@ def open_finetuning(
         measures=measures,
         job=job,
     )
+
+
+def _lasting(table: Any) -> Any:
+    """A table of a recipe without what may change while its run stays the same."""
+    return {key: value for key, value in table.items() if key not in PLACES} if isinstance(table, dict) else table
 
 
 @dataclass(frozen=True)
@@ -251,10 +266,9 @@ class FinetuneJob:
         """Check that ``run`` was begun with the same base, examples and method, as its ``saved`` config.json says."""
         begun, asked = saved["recipe"], self.recipe.model_dump(mode="json")
         if "resolved" in saved:
-            tables = (
-                f"[{key}]" if isinstance(asked[key], dict) else key for key in FOR_LIFE if asked[key] != begun[key]
-            )
-            refuse_changes(run, [*tables, *changed_training(begun, asked, FIXED)])
+            tables = [key for key in FOR_LIFE if _lasting(asked[key]) != _lasting(begun[key])]
+            named = [f"[{key}]" if isinstance(asked[key], dict) else key for key in tables]
+            refuse_changes(run, named + changed_training(begun, asked, FIXED))
         now = self.identity()
         weights = (saved["base"]["weights_sha256"], now["base"]["weights_sha256"])
         for name, (before, here) in {
@@ -270,7 +284,8 @@ class FinetuneJob:
 def settled(recipe: FinetuneRecipe, task: Task, world_size: int = 1) -> FinetuneRecipe:
     """``recipe`` with what it leaves open worked out: the rate, the rows' length, the batch, the steps."""
     recipe = with_usual_rate(recipe)
-    batch_tokens = recipe.train.batch_tokens or USUAL_ROWS * task.block_size
+    rows = -(-usual_rows(task.rows(1).rows_per_epoch) // world_size) * world_size
+    batch_tokens = recipe.train.batch_tokens or rows * task.block_size
     sequences = sequences_per_rank(batch_tokens, task.block_size, world_size) * world_size
     steps = recipe.train.steps or task.rows(sequences).steps_for(recipe.train.epochs)
     train = recipe.train.model_copy(update={"batch_tokens": batch_tokens, "steps": steps})

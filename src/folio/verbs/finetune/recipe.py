@@ -15,6 +15,8 @@ from folio.generation.config import GenerationConfig
 from folio.verbs.finetune.forgetting import ForgettingConfig
 
 ADAPTERS = ("lora", "qlora")
+PLACES = ("path", "validation", "test", "template")
+"""Of [data], where things lie: what is in them is known by a hash."""
 
 
 class FinetuneRecipe(Table):

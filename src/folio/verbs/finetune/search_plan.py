@@ -12,7 +12,7 @@ from folio.evaluation.config import EvaluationConfig
 from folio.finetuning.search.records import SearchRecord
 from folio.finetuning.search.settings import RATE, Setting, settings_of
 from folio.reports.page import flatten
-from folio.training.plan import sequences_per_rank
+from folio.training.plan import sequences_per_rank, solve_batch
 from folio.verbs.finetune.opening import FinetuneJob, settled
 from folio.verbs.finetune.recipe import ADAPTERS, FinetuneRecipe, with_usual_rate
 from folio.verbs.options import nested
@@ -22,8 +22,6 @@ DECIDING = (
     *("precision", "validation_tokens"),
 )
 """Keys of [train] that trials go by: they stay for as long as a search takes, or its losses could not be compared."""
-BY_EPOCHS = "by_epochs"
-"""In a record: whether the run's steps were to be worked out from its epochs."""
 
 
 def planned(job: FinetuneJob, asked: FinetuneRecipe, world_size: int = 1) -> SearchRecord:
@@ -48,14 +46,16 @@ def planned(job: FinetuneJob, asked: FinetuneRecipe, world_size: int = 1) -> Sea
             "a search moves AdamW's learning rate; with muon the matrices go by muon_learning_rate",
             "Use --train.optimizer.kind adamw, or search without learning rates.",
         )
+    for setting in settings:  # a batch that cannot be cut is told before anything is trained
+        train = run_recipe(job, asked, setting, world_size).train
+        solve_batch(train.batch_tokens, task.block_size, train.micro_batch, world_size=world_size)
     budgets = [budget_of(job, asked, setting, world_size) for setting in settings]
-    facts = {**_facts(job, asked), BY_EPOCHS: not asked.train.steps}
-    return SearchRecord(config.kind, task.objective(job.base.shape).unit, facts, settings, budgets)
+    return SearchRecord(config.kind, task.objective(job.base.shape).unit, _facts(job, asked), settings, budgets)
 
 
 def refuse_another(job: FinetuneJob, asked: FinetuneRecipe, begun: SearchRecord) -> None:
     """:class:`ConfigError` if a search was ``begun`` with something else than it would be gone on with."""
-    before, now = flatten({**begun.asked, BY_EPOCHS: None}), flatten({**_facts(job, asked), BY_EPOCHS: None})
+    before, now = flatten(begun.asked), flatten(_facts(job, asked))
     if changed := [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]:
         raise ConfigError(
             f"the search was begun with another {' and '.join(changed)}",
@@ -69,7 +69,7 @@ def _facts(job: FinetuneJob, asked: FinetuneRecipe) -> dict[str, Any]:
     train = job.recipe.train.model_dump(mode="json", include=set(DECIDING))
     lora = asked.lora.model_dump(mode="json")
     if asked.search.epochs or asked.search.batch_tokens:
-        del train["steps"]
+        train["steps"] = asked.train.steps  # 0: each setting has as many as its epochs take
     if asked.search.batch_tokens:
         del train["batch_tokens"]
     if asked.search.rank:
@@ -79,12 +79,6 @@ def _facts(job: FinetuneJob, asked: FinetuneRecipe) -> dict[str, Any]:
     dpo = asked.dpo.model_dump(mode="json")
     given = {"search": search, "method": asked.method, "lora": lora, "dpo": dpo, "train": train}
     return {**given, "base": job.base.identity.weights, "examples": job.task.fingerprint}
-
-
-def as_begun(asked: FinetuneRecipe, begun: SearchRecord) -> FinetuneRecipe:
-    """The recipe that a search was ``begun`` with, from what was made of it since: its steps are open again."""
-    by_epochs = begun.asked[BY_EPOCHS] and (asked.search.epochs or asked.search.batch_tokens)
-    return applied(asked, {"train.steps": 0}) if by_epochs else asked
 
 
 def applied(recipe: FinetuneRecipe, values: Mapping[str, float | int]) -> FinetuneRecipe:

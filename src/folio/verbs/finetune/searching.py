@@ -28,7 +28,7 @@ from folio.verbs.action import Terminal
 from folio.verbs.engine import open_runtime
 from folio.verbs.finetune.opening import FinetuneJob, Finetuning, open_finetuning, settled
 from folio.verbs.finetune.recipe import FinetuneRecipe
-from folio.verbs.finetune.search_plan import applied, as_begun, planned, refuse_another, run_recipe, trial_recipe
+from folio.verbs.finetune.search_plan import applied, planned, refuse_another, run_recipe, trial_recipe
 from folio.verbs.progress import Progress
 
 
@@ -42,7 +42,7 @@ def search(job: FinetuneJob, asked: FinetuneRecipe, run: Path, terminal: Termina
     record = ranks.share(ranks.attempt(lambda: _opened(job, asked, run, ranks.world_size) if ranks.first else None))
     assert record is not None
     if record.choice is None:
-        _Searching(job, as_begun(asked, record), run, terminal, ranks, record).decide()
+        _Searching(job, asked, run, terminal, ranks, record).decide()
         if record.results:
             header, rows = search_table(record)
             terminal.table(header, rows)
@@ -50,7 +50,7 @@ def search(job: FinetuneJob, asked: FinetuneRecipe, run: Path, terminal: Termina
     terminal.print(f"search     {record.choice.reason}")
     for note in record.choice.notes:
         terminal.print(f"           {note}", style="yellow")
-    recipe = settled(applied(as_begun(asked, record), record.choice.values), job.task, ranks.world_size)
+    recipe = settled(applied(asked, record.choice.values), job.task, ranks.world_size)
     return replace(job, recipe=recipe, found={"kind": record.kind, **record.choice.as_dict()})
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from folio.errors import ConfigError
+from folio.finetuning.advice import cut_short, few_steps
 from folio.finetuning.batches import SftBatches
 from folio.finetuning.example_sets import ExampleSets, example_sets
 from folio.finetuning.examples import Example
+from folio.finetuning.flops import attended
 from folio.finetuning.formats import format_of
-from folio.finetuning.measure import Held, loss_of_examples
+from folio.finetuning.measure import Held, first_tokens, loss_of_examples
 from folio.finetuning.objective import PackedTokens
 from folio.finetuning.order import ShuffledEpochs
 from folio.finetuning.preference.batches import PreferenceBatches
@@ -49,6 +51,8 @@ class Task(ABC):
     """Examples made ready for one model, and what is learned of them."""
 
     recipe: FinetuneRecipe
+    context: int
+    """The most places that the model sees at once."""
     tokenizer: Tokenizer
     """With the template that the examples were rendered with as its own."""
 
@@ -71,6 +75,22 @@ class Task(ABC):
     def validation(self, model: GPT, passes: Passes) -> dict[str, Any]:
         """The facts of a validation line; empty if nothing was held out."""
 
+    @abstractmethod
+    def test(self, model: GPT, passes: Passes, start: Callable[[], GPT]) -> dict[str, Any]:
+        """The loss on all of the test side, by the names of a validation line; empty if there is none.
+
+        ``start`` opens the model that training began with, which preferences are held against; asked for them alone.
+        """
+
+    def warnings(self, sequences: int) -> list[str]:
+        """What is likely to disappoint of these examples, learned from by steps of so many rows; a line each."""
+        cut = next(side.truncated for side in self.statistics.sides if side.side == "train")
+        counted = (cut, len(self.sets.train), self.statistics.counted)
+        found = [cut_short(*counted, self.block_size, self.context)]
+        if not self.recipe.train.steps:
+            found.append(few_steps(self.rows(sequences), self.recipe.train.epochs, self.block_size))
+        return [warning for warning in found if warning is not None]
+
     @property
     def statistics(self) -> CountsBySide:
         return self.sets.statistics
@@ -82,8 +102,13 @@ class Task(ABC):
 
     @property
     def row_tokens(self) -> int:
-        """The most tokens in a row, where that is more than its places; else 0."""
-        return 0
+        """The most tokens in a row."""
+        return self.block_size
+
+    @cached_property
+    def attended(self) -> int:
+        """The length of the example that a token stands in, on average over tokens of training."""
+        return attended(next(examples for side, examples in self.sides() if side == "train"))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -106,7 +131,7 @@ class Answers(Task):
     """Supervised fine-tuning: the learned tokens of each example."""
 
     def __init__(self, recipe: FinetuneRecipe, tokenizer: Tokenizer, context: int) -> None:
-        self.recipe, self.data = recipe, recipe.data
+        self.recipe, self.data, self.context = recipe, recipe.data, context
         self._sets = example_sets(recipe.data, tokenizer, context)
         self.tokenizer = with_template(tokenizer, self._sets.template) if self._sets.template else tokenizer
 
@@ -146,6 +171,10 @@ class Answers(Task):
         out, within = (self._loss(model, held, passes) for held in (self.held_out, self.held_in))
         return {**out, "train_nats_per_token": within["nats_per_token"]}
 
+    def test(self, model: GPT, passes: Passes, start: Callable[[], GPT]) -> dict[str, Any]:
+        held = self._held(self.sets.test, 0)
+        return {} if held is None else self._loss(model, held, passes)
+
     def _loss(self, model: GPT, held: Held, passes: Passes) -> dict[str, Any]:
         objective = self.objective(model.config)
         return loss_of_examples(model, held, objective, autocast=passes.autocast, ranks=passes.ranks, poll=passes.poll)
@@ -160,7 +189,7 @@ class Preferences(Task):
     """Preference tuning: which of two answers to a prompt is the better one, held against the model as it began."""
 
     def __init__(self, recipe: FinetuneRecipe, tokenizer: Tokenizer, context: int) -> None:
-        self.recipe = recipe
+        self.recipe, self.context = recipe, context
         self._sets = pair_sets(recipe.data, tokenizer, context)
         self.tokenizer = with_template(tokenizer, self._sets.template) if self._sets.template else tokenizer
         self._references: dict[str, Reference] = {}
@@ -181,28 +210,36 @@ class Preferences(Task):
         return Preference(shape, dpo.beta, dpo.label_smoothing, dpo.loss)
 
     def source(self, sequences: int, model: GPT, passes: Passes) -> PreferenceBatches:
-        for side, pairs in (("train", self.sets.train), ("validation", self.sets.validation)):
+        for side, pairs in (("train", self.sets.train), ("validation", self.held_out)):
             if pairs and side not in self._references:
-                self._references[side] = make_reference(
-                    model, pairs, autocast=passes.autocast, ranks=passes.ranks, poll=passes.poll
-                )
+                self._references[side] = _reference(model, pairs, passes)
         return PreferenceBatches(
             self.sets.train, self._references["train"], self.block_size, sequences, self.recipe.train.seed
         )
 
-    def validation(self, model: GPT, passes: Passes) -> dict[str, Any]:
-        held_out = self.sets.validation
-        if not held_out:
-            return {}
-        within = self.sets.train[: len(held_out)]
-        found = self._measured(model, "validation", len(held_out), passes)
-        return {**found, "train_nats_per_pair": self._measured(model, "train", len(within), passes)["nats_per_pair"]}
+    @cached_property
+    def held_out(self) -> tuple[Pair, ...]:
+        """What validation is measured on."""
+        tokens = self.recipe.train.validation_tokens
+        return tuple(first_tokens(self.sets.validation, tokens)) if tokens else self.sets.validation
 
-    def _measured(self, model: GPT, side: Literal["train", "validation"], count: int, passes: Passes) -> dict[str, Any]:
+    def validation(self, model: GPT, passes: Passes) -> dict[str, Any]:
+        if not self.held_out:
+            return {}
+        within = self.sets.train[: len(self.held_out)]
+        found = self._measured(model, self.held_out, self._references["validation"], passes)
+        of_train = self._measured(model, within, self._references["train"].first(len(within)), passes)
+        return {**found, "train_nats_per_pair": of_train["nats_per_pair"]}
+
+    def test(self, model: GPT, passes: Passes, start: Callable[[], GPT]) -> dict[str, Any]:
+        pairs = self.sets.test
+        return self._measured(model, pairs, _reference(start(), pairs, passes), passes) if pairs else {}
+
+    def _measured(self, model: GPT, pairs: Sequence[Pair], reference: Reference, passes: Passes) -> dict[str, Any]:
         return measure_preferences(
             model,
-            getattr(self.sets, side)[:count],
-            self._references[side].first(count),
+            pairs,
+            reference,
             self.objective(model.config),
             autocast=passes.autocast,
             ranks=passes.ranks,
@@ -217,6 +254,10 @@ class Preferences(Task):
         )
         for side, pairs in named:
             yield side, [answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
+
+
+def _reference(model: GPT, pairs: Sequence[Pair], passes: Passes) -> Reference:
+    return make_reference(model, pairs, autocast=passes.autocast, ranks=passes.ranks, poll=passes.poll)
 
 
 def task_of(recipe: FinetuneRecipe, tokenizer: Tokenizer, context: int) -> Task:
