@@ -16,8 +16,8 @@ from folio.training.metrics import read_metrics
 from folio.verbs.finetune import afterwards
 
 RUN = ("--train.device", "cpu", "--train.precision", "fp32", "--train.batch-tokens", "128", "--method", "lora",
-       "--train.validate-every", "2", "--samples.count", "1", "--samples.temperatures", "0.5", "--forgetting.no-measure",
-       "--generation.max-new-tokens", "8")  # fmt: skip
+       "--train.validate-every", "2", "--samples.count", "1", "--samples.temperatures", "0.5",
+       "--generation.max-new-tokens", "8", "--forgetting.no-measure")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from folio.checksums import sealed_json
 from folio.verbs import train as train_verb
 from folio.verbs.evaluate.text import distinct_short_names, run_of, short_name, training_of
 
@@ -16,8 +17,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run, with a checkpoint, beside a plain folder."""
     folder = tmp_path / "runs" / "mine"
     (folder / "checkpoints" / "step-00000004" / "model").mkdir(parents=True)
-    for name in ("metrics.jsonl", "config.json"):
-        (folder / name).write_text("{}")
+    (folder / "metrics.jsonl").write_text("{}")
+    (folder / "config.json").write_text(sealed_json({}))
     (tmp_path / "runs" / "plain").mkdir()
     recipe: dict[str, Any] = {"train": {"seed": 1}}
     monkeypatch.setattr(train_verb, "saved_recipe", lambda run: recipe)
