@@ -42,7 +42,10 @@ def test_several_runs_are_compared_where_asked(tmp_path: Path, monkeypatch: pyte
     assert os.path.getsize("comparison.html") > 1000
 
 
-def test_preferences_are_printed_with_their_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preferences_are_printed_with_their_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     run = tmp_path / "dpo"
     run.mkdir()
     with MetricsLog(run / "metrics.jsonl") as log:
