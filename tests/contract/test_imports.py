@@ -14,7 +14,8 @@ CORE = {"torch", "numpy", "tokenizers", "tiktoken", "safetensors", "pydantic", "
 OPTIONAL = {
     *("transformers", "huggingface_hub", "pyarrow", "datasets", "datatrove", "zstandard", "lm_eval", "peft"),
     *("bitsandbytes", "openai", "fastapi", "uvicorn", "sse_starlette", "gguf", "onnx", "onnxscript", "onnxruntime"),
-    *("gensim", "matplotlib", "tensorboard", "wandb", "rustbpe", "psutil", "pytest", "hypothesis", "fsspec", "py3langid"),
+    *("gensim", "matplotlib", "tensorboard", "wandb", "rustbpe", "psutil", "pytest", "hypothesis"),
+    *("fsspec", "py3langid"),
 }
 LOADED = "import json, sys; print(json.dumps([name for name in sys.modules if '.' not in name]))"
 
