@@ -46,6 +46,11 @@ class Example:
         assert not self.learned[0]
 
     @property
+    def identity(self) -> bytes:
+        """Its ids and which of them are learned, on any machine the same: to be hashed."""
+        return len(self.ids).to_bytes(8, "little") + self.ids.astype("<i4").tobytes() + self.learned.tobytes()
+
+    @property
     def length(self) -> int:
         """The places it takes in a row: its ids but the last."""
         return len(self.ids) - 1

@@ -51,9 +51,7 @@ def keys_of(pairs: Sequence[Pair]) -> NDArray[np.uint64]:
 def _key(pair: Pair) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for example in (pair.chosen, pair.rejected):
-        digest.update(len(example.ids).to_bytes(8, "little"))
-        digest.update(example.ids.astype("<i4").tobytes())
-        digest.update(example.learned.tobytes())
+        digest.update(example.identity)
     return int.from_bytes(digest.digest(), "little")
 
 

@@ -18,7 +18,7 @@ from folio.finetuning.config import FinetuneTrain, usual_rows
 from folio.finetuning.flops import method_flops
 from folio.finetuning.memory import method_memory
 from folio.finetuning.preference.batches import PreferenceBatches
-from folio.finetuning.trainable import make_trainable, set_dropout, trainable_parameters
+from folio.finetuning.trainable import make_trainable, set_dropout
 from folio.model.accounting import parameter_counts
 from folio.model.config import GPTConfig
 from folio.model.folder import end_ids, load_model, read_config
@@ -111,12 +111,17 @@ class Finetuning(Session):
     def config(self) -> FinetuneTrain:
         return self.recipe.train
 
+    @property
+    def trainable(self) -> int:
+        """How many weights are trained."""
+        return sum(parameter.numel() for _, parameter in self.state.trained())
+
     def resolved(self) -> dict[str, Any]:
         statistics = self.task.statistics
         model = self.state.model
         return {
             "parameters": parameter_counts(model.config).total,
-            "trainable": sum(parameter.numel() for parameter in trainable_parameters(model).values()),
+            "trainable": self.trainable,
             "method": self.recipe.method,
             "vocab_size": model.config.vocab_size,
             **self.facts(),
@@ -170,10 +175,9 @@ class Finetuning(Session):
             terminal.print(trouble, style="yellow")
 
     def trained_in_words(self) -> str:
-        trained = sum(parameter.numel() for parameter in trainable_parameters(self.state.model).values())
         if self.recipe.method in ADAPTERS:
-            return f", and {trained:,} of adapters, which are trained ({self.recipe.method})"
-        return f", {trained:,} of them trained ({self.recipe.method})" if self.recipe.method != "full" else ""
+            return f", and {self.trainable:,} of adapters, which are trained ({self.recipe.method})"
+        return f", {self.trainable:,} of them trained ({self.recipe.method})" if self.recipe.method != "full" else ""
 
     def card(self, facts: Line) -> str:
         """What the model card says of the run."""

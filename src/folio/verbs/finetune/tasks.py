@@ -117,9 +117,7 @@ class Task(ABC):
         for side, examples in self.sides():
             digest.update(f"{side}:{len(examples)}".encode())
             for example in examples:
-                digest.update(len(example.ids).to_bytes(8, "little"))
-                digest.update(example.ids.astype("<i4").tobytes())
-                digest.update(example.learned.tobytes())
+                digest.update(example.identity)
         return digest.hexdigest()
 
     @abstractmethod
