@@ -62,9 +62,18 @@ class Afterwards:
             terminal.print(f"ending     end-of-text costs {ends[-1]:.2f} nats, of the base {ends[0]:.2f}")
             if ends[-1] > HARDLY_ENDS:
                 terminal.print(f"           {HARDLY}{FROZEN if self.recipe.method in ADAPTERS else ''}", style="yellow")
-        model = load(run, device=self.recipe.train.device)
-        if self.task.sets.test:
-            found["test"] = self._test(model, terminal)
+        if self.task.sets.test or self.prompts:
+            model = load(run, device=self.recipe.train.device)
+            found |= self._of_model(model, run, best.step, terminal)
+        if self.base_task is not None:
+            found["forgetting"] = forgetting(self.base, run, self.base_task, terminal)
+        with MetricsLog(run / METRICS) as log:
+            log.log(kind="event", step=lines[-1]["step"], event=MADE, **{k: found[k] for k in ("test",) if k in found})
+        return found
+
+    def _of_model(self, model: Model, run: Path, step: int, terminal: Terminal) -> dict[str, Any]:
+        """What the model of ``step``, the best, is asked for: its loss on the test side, and samples."""
+        found: dict[str, Any] = {"test": self._test(model, terminal)} if self.task.sets.test else {}
         if self.prompts:
             found["samples"] = write_samples(
                 model.gpt,
@@ -74,13 +83,9 @@ class Afterwards:
                 self.recipe.generation,
                 run,
                 terminal,
-                step=best.step,
+                step=step,
                 seed=self.recipe.train.seed,
             )
-        if self.base_task is not None:
-            found["forgetting"] = forgetting(self.base, run, self.base_task, terminal)
-        with MetricsLog(run / METRICS) as log:
-            log.log(kind="event", step=lines[-1]["step"], event=MADE, **{k: found[k] for k in ("test",) if k in found})
         return found
 
     def _test(self, model: Model, terminal: Terminal) -> dict[str, Any]:
