@@ -21,9 +21,11 @@ from folio.artifacts import read_manifest, verify
 from folio.corpus.document import Document
 from folio.corpus.sources import ByHash, FirstParts, SourceChanged, SourceConfig, first_file, open_source
 from folio.errors import ArtifactError, DataError, Interrupted
-from folio.shards import ShardsConfig, parts_pool, parts_write, write_shards
-from folio.shards.parts_journal import PartRecord, PartsJournal
-from folio.shards.parts_write import PartsProgress, PartsWritten, write_parts
+from folio.shards import ShardsConfig, write_shards
+from folio.shards.parts import pool as parts_pool
+from folio.shards.parts import write as parts_write
+from folio.shards.parts.journal import PartRecord, PartsJournal
+from folio.shards.parts.write import PartsProgress, PartsWritten, write_parts
 
 RULE = ByHash(0.2)
 PER_SHARD = 300_007
@@ -89,7 +91,8 @@ import sys, pathlib
 sys.path.insert(0, {here!r})
 from letters import ByteTokenizer
 from folio.corpus.sources import ByHash, open_source
-from folio.shards import ShardsConfig, parts_write
+from folio.shards import ShardsConfig
+from folio.shards.parts import write as parts_write
 parts_write.SAVE_EVERY_S = 0.0
 seen = []
 tokenizer = ByteTokenizer(seconds_per_call={slow})
@@ -241,7 +244,7 @@ def test_more_processes_than_parts_are_not_started(tmp_path: Path, monkeypatch: 
 
 
 def test_processes_that_encode_do_not_load_torch() -> None:
-    check = "import sys; import folio.shards.parts_encode; assert 'torch' not in sys.modules"
+    check = "import sys; import folio.shards.parts.encode; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 

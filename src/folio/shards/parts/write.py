@@ -27,9 +27,9 @@ from folio.shards.files import SplitWriter
 from folio.shards.folder import Shards, open_shards
 from folio.shards.format import dtype_for
 from folio.shards.journal import SplitProgress, Workplace, partial_folder, workplace
-from folio.shards.parts_encode import SIDES, PartEncoding, Told
-from folio.shards.parts_journal import PartRecord, PartsJournal, ids_of, is_whole, part_file
-from folio.shards.parts_pool import PartsPool
+from folio.shards.parts.encode import SIDES, PartEncoding, Told
+from folio.shards.parts.journal import PartRecord, PartsJournal, ids_of, is_whole, part_file
+from folio.shards.parts.pool import PartsPool
 from folio.shards.pool import cores
 from folio.shards.worker import NO_ROOM, Encoding
 from folio.shards.write import SAVE_EVERY_S, finish, is_done, job_of

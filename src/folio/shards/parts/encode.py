@@ -18,7 +18,7 @@ from folio.artifacts import sync
 from folio.corpus.document import Document
 from folio.corpus.sources import Part, PartCounts, Sides, Source
 from folio.shards.chunks import chunks_of
-from folio.shards.parts_journal import PartRecord, SideRecord, part_file
+from folio.shards.parts.journal import PartRecord, SideRecord, part_file
 from folio.shards.worker import Encoding, serve
 
 SIDES = ("train", "val")

@@ -11,8 +11,8 @@ from types import TracebackType
 
 from folio.corpus.sources import Part
 from folio.shards.child import Child
-from folio.shards.parts_encode import PartEncoding, Told
-from folio.shards.parts_journal import PartRecord
+from folio.shards.parts.encode import PartEncoding, Told
+from folio.shards.parts.journal import PartRecord
 
 AHEAD = 4
 """Parts under way or waiting for their turn, for each process: so many finished parts lie on the disk unmerged."""
@@ -69,11 +69,11 @@ class PartsPool:
 
 
 class _Process(Child):
-    """One child process; see :mod:`folio.shards.parts_encode`."""
+    """One child process; see :mod:`folio.shards.parts.encode`."""
 
     def __init__(self, setup: bytes) -> None:
         remedy = "Run the same command again with fewer workers: what is done is kept."
-        super().__init__("folio.shards.parts_encode", "an encoding process", remedy)
+        super().__init__("folio.shards.parts.encode", "an encoding process", remedy)
         self.say(setup)
         self._ready = False
 

@@ -1,0 +1,1 @@
+"""A large source to shards: its parts encoded apart, by any number of processes or machines, and merged in order."""
