@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ costly with their square."""
 class Survey:
     """What is kept of each document: 32 bytes, and 8 for each band."""
 
+    FIELDS: ClassVar = ("digests", "names", "lengths", "bands")
+
     digests: Ints
     """Of the texts, (documents,)."""
     names: Ints
@@ -48,22 +50,22 @@ class Survey:
     def joined(self, *others: Survey) -> Survey:
         """One survey of all; which comes first makes no difference to what is found."""
         parts = (self, *others)
-        fields = ("digests", "names", "lengths", "bands")
-        return Survey(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+        return Survey(*(np.concatenate([getattr(part, name) for part in parts]) for name in Survey.FIELDS))
 
 
-def survey(documents: Iterable[Document], config: NearConfig) -> Survey:
-    """Walk ``documents`` once."""
-    hashes = MinHash(config)
-    blocks = [_survey_of([], config.bands)]
+def survey(documents: Iterable[Document], config: NearConfig | None) -> Survey:
+    """Walk ``documents`` once. Without a ``config`` equal texts alone are sought, and there are no bands."""
+    hashes = MinHash(config) if config is not None else None
+    width = config.bands if config is not None else 0
+    blocks = [_survey_of([], width)]
     rows: list[tuple[bytes, int, int, Ints]] = []
     for document in documents:
-        bands = hashes.bands(hashes.shingles(document.text))
+        bands = hashes.bands(hashes.shingles(document.text)) if hashes is not None else np.empty(0, dtype=np.uint64)
         rows.append((text_digest(document.text), _name_hash(document), len(document.text), bands))
         if len(rows) == _BLOCK:
-            blocks.append(_survey_of(rows, config.bands))
+            blocks.append(_survey_of(rows, width))
             rows = []
-    return blocks[0].joined(*blocks[1:], _survey_of(rows, config.bands))
+    return blocks[0].joined(*blocks[1:], _survey_of(rows, width))
 
 
 def candidates(found: Survey) -> Ints:
@@ -92,20 +94,23 @@ class Duplicates:
     texts, each near the next alone, the far end is not dragged along.
     """
 
+    FIELDS: ClassVar = ("copied", "stays", "near")
+
     def __init__(self, copied: Ints, stays: Ints, near: Ints) -> None:
-        """``copied``: digests met more than once, sorted, and the name that ``stays`` of each; ``near``: those gone."""
-        self._copied, self._stays, self._near = copied, stays, near
+        """``copied``: digests met more than once, sorted, and the name that ``stays`` of each; ``near``: those gone,
+        sorted."""
+        self.copied, self.stays, self.near = copied, stays, near
         self._met: set[bytes] = set()
 
     def fault(self, document: Document) -> Fault | None:
         """``duplicate`` or ``near-duplicate``; documents of one text, source and id are told apart by order alone."""
         digest = text_digest(document.text)
-        if holds(self._near, digest):
+        if holds(self.near, digest):
             return Fault("near-duplicate")
-        if not holds(self._copied, digest):
+        if not holds(self.copied, digest):
             return None
-        at = int(np.searchsorted(self._copied, np.array(digest, dtype=DIGEST)))
-        if int(self._stays[at]) != _name_hash(document) or digest in self._met:
+        at = int(np.searchsorted(self.copied, np.array(digest, dtype=DIGEST)))
+        if int(self.stays[at]) != _name_hash(document) or digest in self._met:
             return Fault("duplicate")
         self._met.add(digest)
         return None
@@ -113,15 +118,18 @@ class Duplicates:
     @property
     def near_texts(self) -> int:
         """Different texts that go because another is near."""
-        return len(self._near)
+        return len(self.near)
 
 
-def find_duplicates(found: Survey, config: NearConfig, shingles: Mapping[bytes, Ints] | None = None) -> Duplicates:
-    """Decide, from the ``shingles`` of all :func:`candidates`, or by bands alone without them.
+def find_duplicates(
+    found: Survey, config: NearConfig | None, shingles: Mapping[bytes, Ints] | None = None
+) -> Duplicates:
+    """Decide, from the ``shingles`` of all :func:`candidates`, or by bands alone without them, or without a ``config``
+    by equal texts alone.
 
     Takes as much memory as the survey again, and about 200 bytes for each band that a candidate shares.
     """
-    assert (shingles is None) == (config.similarity is None)
+    assert (shingles is None) == (config is None or config.similarity is None)
     order = np.lexsort((found.names, found.digests))
     digests = found.digests[order]
     new = np.ones(len(order), dtype=bool)
@@ -139,7 +147,12 @@ def find_duplicates(found: Survey, config: NearConfig, shingles: Mapping[bytes, 
 
 
 def _going(
-    digests: Ints, bands: Ints, shared: Ints, crowd: Ints, config: NearConfig, shingles: Mapping[bytes, Ints] | None
+    digests: Ints,
+    bands: Ints,
+    shared: Ints,
+    crowd: Ints,
+    config: NearConfig | None,
+    shingles: Mapping[bytes, Ints] | None,
 ) -> Ints:
     """The numbers of texts that go, of those in the ``crowd``, which is in order."""
     staying: list[dict[int, list[int]]] = [{} for _ in range(bands.shape[1])]
@@ -167,8 +180,10 @@ def _others(buckets: list[list[int]]) -> Iterator[int]:
                 yield number
 
 
-def _is_near(digests: Ints, one: int, other: int, config: NearConfig, shingles: Mapping[bytes, Ints] | None) -> bool:
-    if shingles is None or config.similarity is None:
+def _is_near(
+    digests: Ints, one: int, other: int, config: NearConfig | None, shingles: Mapping[bytes, Ints] | None
+) -> bool:
+    if shingles is None or config is None or config.similarity is None:
         return True
     # numpy drops the zero bytes a digest may end with
     first, second = (shingles[bytes(digests[number]).ljust(DIGEST.itemsize, b"\0")] for number in (one, other))

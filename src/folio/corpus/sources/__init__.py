@@ -4,12 +4,13 @@ from folio.corpus.sources.config import SourceConfig
 from folio.corpus.sources.parts import PartCounts
 from folio.corpus.sources.plan import Part, Plan, SourceChanged, SourceFile
 from folio.corpus.sources.retrying import Patience
-from folio.corpus.sources.sides import ByHash, FirstParts, Sides, first_file
+from folio.corpus.sources.sides import ByHash, FirstParts, FirstTokens, Sides, first_file
 from folio.corpus.sources.source import Source, open_source
 
 __all__ = [
     "ByHash",
     "FirstParts",
+    "FirstTokens",
     "Part",
     "PartCounts",
     "Patience",

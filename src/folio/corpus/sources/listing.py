@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 from folio.corpus.files import READABLE, TextFile, find_files, text_file
 from folio.corpus.sources import web
 from folio.corpus.sources.config import SourceConfig
-from folio.corpus.sources.datasets import DATASET, dataset_files
+from folio.corpus.sources.datasets import DATASET, DEFAULTS, SHORT_NAMES, dataset_files
 from folio.corpus.sources.places import LocalPlace, Place, StorePlace, WebPlace, asked, mark_in, store_of
 from folio.corpus.sources.plan import SourceFile
 from folio.corpus.sources.retrying import Patience, Tell
@@ -58,6 +58,19 @@ def find(config: SourceConfig, patience: Patience, tell: Tell) -> Found:
     if not found.files:
         raise DataError(f"'{web.shown(given) if mark else given}' holds no text", f"{READABLE}.")
     return Found(sorted(found.files, key=lambda pair: pair[0].name), found.origin)
+
+
+def is_elsewhere(given: str) -> bool:
+    """Whether ``given`` means something that is not simply on this machine: a dataset of the hub, or an address."""
+    return "://" in given or _dataset(given) is not None
+
+
+def name_of(config: SourceConfig) -> str:
+    """What a source may be called, wherever it lies: a dataset with its configuration, else the last part of a path."""
+    if (dataset := _dataset(config.path)) is None:
+        return unquote(urlsplit(config.path).path if "://" in config.path else config.path).rstrip("/").split("/")[-1]
+    name = SHORT_NAMES.get(dataset[0], dataset[0])
+    return " ".join(filter(None, (name, config.configuration or DEFAULTS.get(name))))
 
 
 def _dataset(given: str) -> tuple[str, str, str] | None:

@@ -1,6 +1,6 @@
-"""Which documents of a planned source are held out: by the hash of each, or the first file as custom has it.
+"""Which documents of a planned source are held out: by the hash of each, or the first ones as custom has it.
 
-Both look at the source alone, never at who reads it or when.
+All look at the source alone, never at who reads it or when.
 """
 
 from __future__ import annotations
@@ -35,7 +35,21 @@ class FirstParts:
         return "val" if part.number < self.count else "train"
 
 
-Sides = ByHash | FirstParts
+@dataclass(frozen=True, slots=True)
+class FirstTokens:
+    """The first documents that hold ``tokens`` ids together are held out: a first shard, its last document whole.
+
+    Only the order of all documents tells which these are, so a part calls all of its own "train"; who puts the parts
+    together takes the first ones out. Equal texts may stand on both sides.
+    """
+
+    tokens: int
+
+    def side(self, part: Part, document: Document) -> Side:
+        return "train"
+
+
+Sides = ByHash | FirstParts | FirstTokens
 
 
 def first_file(plan: Plan) -> FirstParts:

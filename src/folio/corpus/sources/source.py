@@ -9,7 +9,7 @@ from typing import Any
 from folio.checksums import THREADS, sha256_of
 from folio.corpus.document import Document
 from folio.corpus.sources.config import SourceConfig
-from folio.corpus.sources.listing import LOOKS_AT_ONCE, find
+from folio.corpus.sources.listing import LOOKS_AT_ONCE, find, name_of
 from folio.corpus.sources.parts import Footers, PartCounts, Reading, divided, documents_in, read_footer
 from folio.corpus.sources.places import LocalPlace, Place
 from folio.corpus.sources.plan import Part, Plan, SourceFile
@@ -34,6 +34,11 @@ class Source:
         self._patience = patience
         self._files = {file.name: file for file in plan.files}
         self._footers = Footers()
+
+    @property
+    def name(self) -> str:
+        """What it may be called, wherever it lies."""
+        return name_of(self.config)
 
     @property
     def fingerprint(self) -> str:

@@ -1,4 +1,7 @@
-"""Which parts of a source are encoded: one line each, appended once the files it speaks of are on the disk."""
+"""Which parts of a source are encoded: one line each, appended once the files it speaks of are on the disk.
+
+Beside the ids of a part may lie its layout: side, tokens and bytes of text of each of its documents, in order.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from folio.corpus.cleaning import CleaningCounts
+from folio.corpus.quality import QualityReport
 from folio.corpus.sources import Part, PartCounts
 from folio.shards.format import IdType
 from folio.shards.stream import Ids
 
 BLOCK_IDS = 1 << 20
+SIDES = ("train", "val")
+LAYOUT = np.dtype([("side", "u1"), ("tokens", "<u8"), ("text_bytes", "<u8")])
+"""One document; ``side`` is its place in :data:`SIDES`."""
+JOURNALS = "journal*.jsonl"
+
+Layout = NDArray[Any]
 
 
 class SideRecord(BaseModel):
@@ -40,9 +52,20 @@ class PartRecord(BaseModel):
     cleaning: dict[str, int]
     damaged: int
     damaged_rows: int
+    quality: dict[str, Any] = {}
+    """The record of a :class:`QualityReport`; empty without quality steps."""
+    layout_sha256: str = ""
+    """Of the layout; empty without one."""
 
     @classmethod
-    def of(cls, part: Part, sides: Mapping[str, SideRecord], counts: PartCounts) -> PartRecord:
+    def of(
+        cls,
+        part: Part,
+        sides: Mapping[str, SideRecord],
+        counts: PartCounts,
+        report: QualityReport,
+        layout_sha256: str = "",
+    ) -> PartRecord:
         return cls(
             number=part.number,
             part=part.id,
@@ -50,6 +73,8 @@ class PartRecord(BaseModel):
             cleaning=asdict(counts.cleaning),
             damaged=counts.damaged,
             damaged_rows=counts.damaged_rows,
+            quality=report.record() if report.steps else {},
+            layout_sha256=layout_sha256,
         )
 
     def counts(self) -> PartCounts:
@@ -57,24 +82,17 @@ class PartRecord(BaseModel):
         cleaning = CleaningCounts(**{name: count for name, count in self.cleaning.items() if name in known})
         return PartCounts(cleaning, self.damaged, self.damaged_rows)
 
+    def report(self) -> QualityReport:
+        return QualityReport.from_record(self.quality) if self.quality else QualityReport()
+
 
 class PartsJournal:
     """The lines of ``path``. A last line that a kill cut short is cut off; its part is encoded again."""
 
     def __init__(self, path: Path) -> None:
-        self.records: dict[int, PartRecord] = {}
         self._file = FileIO(path, "a+")
         self._file.seek(0)
-        sound = 0
-        for line in self._file.readall().splitlines(keepends=True):
-            try:
-                record = PartRecord.model_validate_json(line)
-            except ValidationError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            self.records[record.number] = record
-            sound += len(line)
+        self.records, sound = _sound_lines(self._file.readall())
         self._file.truncate(sound)
 
     def add(self, record: PartRecord) -> None:
@@ -89,16 +107,58 @@ class PartsJournal:
         self._file.close()
 
 
+def records_in(folder: Path) -> dict[int, PartRecord]:
+    """What the journals of all processes that work in ``folder`` say, each of which may still be written to."""
+    found: dict[int, PartRecord] = {}
+    for path in sorted(folder.glob(JOURNALS)):
+        found |= _sound_lines(path.read_bytes())[0]
+    return found
+
+
+def _sound_lines(content: bytes) -> tuple[dict[int, PartRecord], int]:
+    """The records of whole lines, and the bytes that these take."""
+    records: dict[int, PartRecord] = {}
+    sound = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            record = PartRecord.model_validate_json(line)
+        except ValidationError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        records[record.number] = record
+        sound += len(line)
+    return records, sound
+
+
 def part_file(folder: Path, number: int, side: str) -> Path:
     """Where one side of a part lies until it is merged: its ids, with nothing before or behind them."""
     return folder / f"{number:08d}.{side}.ids"
 
 
-def ids_of(folder: Path, record: PartRecord, side: str, dtype: IdType) -> Iterator[Ids]:
-    """The ids of one side of a part, in blocks."""
-    with open(part_file(folder, record.number, side), "rb") as file:
-        while content := file.read(BLOCK_IDS * dtype.itemsize):
-            yield np.frombuffer(content, dtype=dtype)
+def layout_file(folder: Path, number: int) -> Path:
+    """Where the layout of a part lies until it is merged."""
+    return folder / f"{number:08d}.layout"
+
+
+def files_of(folder: Path, record: PartRecord) -> list[Path]:
+    """All files of a part."""
+    layout = [layout_file(folder, record.number)] if record.layout_sha256 else []
+    return [part_file(folder, record.number, side) for side in record.sides] + layout
+
+
+def layout_of(folder: Path, record: PartRecord) -> Layout:
+    """The documents of a part, (documents,) of :data:`LAYOUT`."""
+    return np.fromfile(layout_file(folder, record.number), dtype=LAYOUT)
+
+
+def ids_of(path: Path, dtype: IdType, start: int, count: int) -> Iterator[Ids]:
+    """So many ids of a part's file from ``start`` on, in blocks."""
+    with open(path, "rb") as file:
+        file.seek(start * dtype.itemsize)
+        while count and (content := file.read(min(count, BLOCK_IDS) * dtype.itemsize)):
+            yield (ids := np.frombuffer(content, dtype=dtype))
+            count -= len(ids)
 
 
 def is_whole(folder: Path, record: PartRecord, dtype: IdType) -> bool:
@@ -107,7 +167,12 @@ def is_whole(folder: Path, record: PartRecord, dtype: IdType) -> bool:
         path = part_file(folder, record.number, side)
         if not path.is_file() or path.stat().st_size != about.tokens * dtype.itemsize:
             return False
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != about.sha256:
-                return False
-    return True
+        if _sha256(path) != about.sha256:
+            return False
+    layout = layout_file(folder, record.number)
+    return not record.layout_sha256 or (layout.is_file() and _sha256(layout) == record.layout_sha256)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

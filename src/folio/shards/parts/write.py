@@ -1,4 +1,4 @@
-"""A large source to shards: its parts encoded by several processes, merged in the order of the plan.
+"""A large source to shards on one machine: its parts worked on by several processes, merged in the order of the plan.
 
 Every part becomes a file of ids beside the target, with a line in a journal; parts whose turn it is are appended to the
 shards and their files removed. So a kill costs the parts under way, and the disk holds little more than the shards.
@@ -6,100 +6,91 @@ shards and their files removed. So a kill costs the parts under way, and the dis
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from folio.artifacts import Parent, write_file
-from folio.corpus.sources import PartCounts, Plan, Sides, Source
-from folio.errors import ArtifactError, DataError, Interrupted
+from folio.artifacts import Parent
+from folio.corpus.cleaning import CleaningCounts
+from folio.corpus.quality import QualityReport
+from folio.corpus.sources import PartCounts, Sides, Source
+from folio.errors import ArtifactError, Interrupted
 from folio.shards.config import ShardsConfig
-from folio.shards.files import SplitWriter
 from folio.shards.folder import Shards, open_shards
-from folio.shards.format import dtype_for
-from folio.shards.journal import SplitProgress, Workplace, partial_folder, workplace
-from folio.shards.parts.encode import SIDES, PartEncoding, Told
-from folio.shards.parts.journal import PartRecord, PartsJournal, ids_of, is_whole, part_file
+from folio.shards.journal import partial_folder
+from folio.shards.parts.job import Told
+from folio.shards.parts.merge import DOCUMENTS, Merging, PartsProgress
 from folio.shards.parts.pool import PartsPool
+from folio.shards.parts.refining import Refining
+from folio.shards.parts.writing import Step, Writing, plan_writing
 from folio.shards.pool import cores
-from folio.shards.worker import NO_ROOM, Encoding
-from folio.shards.write import SAVE_EVERY_S, finish, is_done, job_of
+from folio.shards.worker import NO_ROOM
+from folio.shards.write import finish, is_done
 
 if TYPE_CHECKING:
     from folio.tokenizer import Tokenizer
 
-PLAN = "plan.json"
-
-
-@dataclass(frozen=True, slots=True)
-class PartsProgress:
-    """How far a writing has come. ``note`` is a sentence for the user, now and then."""
-
-    parts: int
-    """Encoded."""
-    of_parts: int
-    source_bytes: int
-    """Read of the source, as it is packed."""
-    of_bytes: int
-    text_bytes: int
-    """Encoded, those of parts under way among them."""
-    documents: int
-    tokens: int
-    note: str = ""
+Tell = Callable[[PartsProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class PartsWritten:
-    """Finished shards, and what became of the source's documents; the counts are None where nothing was to be done."""
+    """Finished shards, and what became of the documents of the parts that were read."""
 
     shards: Shards
-    counts: PartCounts | None
+    counts: PartCounts
+    report: QualityReport
 
 
 def write_parts(
-    source: Source,
+    source: Source | Refining,
     tokenizer: Tokenizer,
     to: Path,
     config: ShardsConfig | None = None,
     *,
     sides: Sides,
+    tokens: int | None = None,
     parents: Iterable[Parent] = (),
-    on_progress: Callable[[PartsProgress], None] | None = None,
+    on_progress: Tell | None = None,
 ) -> PartsWritten:
     """Encode every part of ``source`` into the new folder ``to``, divided by ``sides`` into train and val.
 
     The bytes are those that :func:`folio.shards.write_shards` writes of the same documents in the order of the plan,
-    whatever the number of workers and however often the writing was killed. ``on_progress`` is called by one thread at
-    a time, not always the caller's.
+    whatever the number of workers and however often the writing was killed. With a budget of ``tokens`` all ends with
+    the document by which both sides together hold so many. ``on_progress`` is called by one thread at a time, not
+    always the caller's.
 
     Raises :class:`folio.corpus.sources.SourceChanged` if unfinished work beside ``to`` is of another plan;
     :class:`DataError` for a side without documents, or what reading raises; :class:`ArtifactError` when ``to`` holds
     something else or the disk is full; :class:`Interrupted` on Ctrl-C. The same call goes on from where it stopped.
     """
     config = config or ShardsConfig()
-    rule = {"kind": type(sides).__name__, **asdict(sides)}
-    about = {"fingerprint": source.fingerprint, "files": len(source.plan.files), "parts": len(source.plan)}
-    job = job_of(dict.fromkeys(SIDES), tokenizer, config, {**about, "sides": rule})
-    if is_done(to, job):
+    refining = source if isinstance(source, Refining) else Refining(source)
+    writing = plan_writing(refining, tokenizer, to, config, sides, tokens)
+    return finish_writing(writing, config.workers or cores(), parents, on_progress or (lambda progress: None))
+
+
+def finish_writing(writing: Writing, workers: int, parents: Iterable[Parent], tell: Tell) -> PartsWritten:
+    """Do whatever of ``writing`` is not yet done, and open the shards."""
+    to, tokenizer = writing.to, writing.encoding.tokenizer
+    if is_done(to, writing.job):
         shutil.rmtree(partial_folder(to), ignore_errors=True)
-        return PartsWritten(open_shards(to, tokenizer), None)
-    _refuse_changed(source, partial_folder(to) / PLAN)
-    encoding = Encoding(tokenizer, job["tokenizer"]["eot_id"], dtype_for(tokenizer.vocab_size))
+        return _written(open_shards(to, tokenizer))
     try:
-        with workplace(to, job) as place:
-            write_file(partial_folder(to) / PLAN, source.plan.model_dump_json())
-            work = _Work(source, place, encoding, on_progress or (lambda progress: None))
+        with writing.workplace() as place:
+            for step in writing.before_encoding():
+                if step.once is not None:
+                    step.once()
+                else:
+                    _do_with_parts(writing, step, workers, tell)
+                place.holds_work = True
+            work = Merging(writing, place, tell)
             try:
-                work.run(sides, config.workers or cores())
+                work.run(workers)
             finally:
                 work.close()
             finish(place, parents)
@@ -112,145 +103,33 @@ def write_parts(
             f"no room on the disk for '{to}': {error.strerror}",
             "Free some space and run the same command again: it goes on from where it stopped.",
         ) from None
-    return PartsWritten(open_shards(to, tokenizer, verify=False), work.counts)
+    return _written(open_shards(to, tokenizer, verify=False))
 
 
-def _refuse_changed(source: Source, plan: Path) -> None:
-    with suppress(OSError, ValidationError):
-        stored = Plan.model_validate_json(plan.read_bytes())
-        try:
-            source.plan.check(stored)
-        except DataError as error:
-            remedy = f"Restore it to go on, or remove '{plan.parent}' to begin anew."
-            raise type(error)(error.problem, remedy) from None
+def _do_with_parts(writing: Writing, step: Step, workers: int, tell: Tell) -> None:
+    plan, lock = writing.refining.source.plan, Lock()
+    missing = step.undone()
+    done = len(plan) - len(missing)
+    read = plan.bytes - sum(plan.part(number).bytes for number in missing)
+
+    def report(note: str = "") -> None:
+        tell(PartsProgress(step.name, done, len(plan), read, plan.bytes, 0, 0, 0, note))
+
+    def told(word: Told) -> None:
+        with lock:
+            report(word.note)
+
+    assert step.job is not None
+    with PartsPool[Any](step.job, workers, told, lambda nothing: None) as pool:
+        for number, _ in zip(missing, pool.run(map(plan.part, missing)), strict=True):
+            with lock:
+                done, read = done + 1, read + plan.part(number).bytes
+                report()
 
 
-class _Work:
-    """One sitting of a writing: what is encoded and what is merged."""
-
-    def __init__(
-        self, source: Source, place: Workplace, encoding: Encoding, tell: Callable[[PartsProgress], None]
-    ) -> None:
-        self.source, self.place, self.encoding = source, place, encoding
-        self.counts = PartCounts()
-        splits = place.journal.splits
-        self.merged = splits[SIDES[0]].chunks if splits else 0
-        """Parts that are in the shards; each is in both sides' count."""
-        digest = hashlib.sha256(json.dumps(place.journal.job, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = place.shards.with_name(f"parts-{digest}")
-        for other in place.shards.parent.glob("parts-*"):
-            if other != self.folder:
-                shutil.rmtree(other, ignore_errors=True)
-        self.folder.mkdir(exist_ok=True)
-        self.journal = PartsJournal(self.folder / "journal.jsonl")
-        self._tell, self._lock = tell, Lock()
-        total = len(source.plan), source.plan.bytes
-        done = splits.values()
-        words = sum(each.text_bytes for each in done), sum(each.documents for each in done)
-        self._so_far = PartsProgress(0, total[0], 0, total[1], *words, sum(each.tokens for each in done), place.note)
-        self._take_up()
-
-    def _take_up(self) -> None:
-        """Go on from the journal: count what is merged, keep whole parts that wait, clear up the rest."""
-        kept = set()
-        for number, record in sorted(self.journal.records.items()):
-            if number < self.merged:
-                self.counts.add(record.counts())
-                self._report(record, text_bytes=0, documents=0, tokens=0)
-            elif is_whole(self.folder, record, self.encoding.dtype):
-                kept |= {part_file(self.folder, number, side) for side in record.sides}
-                self._report(record)
-                self.place.holds_work = True
-                continue
-            del self.journal.records[number]
-        for file in self.folder.iterdir():
-            if file.suffix in (".ids", ".unfinished") and file not in kept:
-                file.unlink()
-
-    def close(self) -> None:
-        self.journal.close()
-
-    def run(self, sides: Sides, workers: int) -> None:
-        """Encode and merge what is left."""
-        job = PartEncoding(self.source, sides, self.encoding, self.folder)
-        per_shard = self.place.journal.job["tokens_per_shard"]
-        splits = {side: self.place.journal.splits.setdefault(side, SplitProgress()) for side in SIDES}
-        writers = {
-            side: SplitWriter(self.place.shards, side, self.encoding.dtype, per_shard, done.tokens)
-            for side, done in splits.items()
-        }
-        try:
-            with PartsPool(job, workers, self._told, self._encoded) as pool:
-                saved, finished = time.monotonic(), list[PartRecord]()
-                for record in self._in_order(pool):
-                    self._merge(record, writers)
-                    finished.append(record)
-                    if time.monotonic() - saved >= SAVE_EVERY_S:
-                        self._save(writers, finished)
-                        saved, finished = time.monotonic(), []
-            for side, done in splits.items():
-                if not done.documents:
-                    self.place.discard()
-                    raise DataError(f"the split '{side}' has no documents", "Change what is held out, or the source.")
-                writers[side].finish()
-                done.complete = True
-            self._save(writers, finished)
-        finally:
-            for writer in writers.values():
-                writer.abandon()
-
-    def _in_order(self, pool: PartsPool) -> Iterator[PartRecord]:
-        """The record of every part that is not merged: those that wait since an earlier sitting, and the new ones."""
-        waiting = dict(self.journal.records)
-        missing = [number for number in range(self.merged, len(self.source.plan)) if number not in waiting]
-        fresh = pool.encode(map(self.source.plan.part, missing))
-        for number in range(self.merged, len(self.source.plan)):
-            yield waiting.pop(number) if number in waiting else next(fresh)
-
-    def _merge(self, record: PartRecord, writers: dict[str, SplitWriter]) -> None:
-        for side, done in self.place.journal.splits.items():
-            done.chunks += 1
-            if (about := record.sides.get(side)) is None:
-                continue
-            for ids in ids_of(self.folder, record, side, self.encoding.dtype):
-                writers[side].write(ids)
-            done.documents += about.documents
-            done.text_bytes += about.text_bytes
-            done.tokens += about.tokens
-            done.digest = hashlib.sha256(f"{done.digest}:{about.sha256}".encode()).hexdigest()
-            assert writers[side].tokens == done.tokens
-        self.counts.add(record.counts())
-
-    def _save(self, writers: dict[str, SplitWriter], finished: list[PartRecord]) -> None:
-        """Make what is merged last, and only then remove the files that it came from."""
-        for writer in writers.values():
-            writer.sync()
-            self.place.journal.files.update(writer.files)
-        self.place.save()
-        for record in finished:
-            for side in record.sides:
-                part_file(self.folder, record.number, side).unlink()
-            with self._lock:
-                self.journal.records.pop(record.number, None)
-
-    def _encoded(self, record: PartRecord) -> None:
-        with self._lock:
-            self.journal.add(record)
-            self.place.holds_work = True
-            self._report(record, text_bytes=0)  # which was told on the way
-
-    def _told(self, told: Told) -> None:
-        with self._lock:
-            self._count(text_bytes=told.text_bytes, note=told.note)
-
-    def _report(self, record: PartRecord, **instead: int) -> None:
-        sides = record.sides.values()
-        grown = {name: sum(getattr(side, name) for side in sides) for name in ("documents", "text_bytes", "tokens")}
-        self._count(parts=1, source_bytes=self.source.plan.part(record.number).bytes, **{**grown, **instead})
-
-    def _count(self, note: str = "", **grown: Any) -> None:
-        so_far = {**asdict(self._so_far), "note": note or self._so_far.note}
-        for name, count in grown.items():
-            so_far[name] += count
-        self._so_far = PartsProgress(**{**so_far, "note": ""})
-        self._tell(PartsProgress(**so_far))
+def _written(shards: Shards) -> PartsWritten:
+    about = json.loads((shards.path / DOCUMENTS).read_text(encoding="utf-8"))
+    counts = about["counts"]
+    found = PartCounts(CleaningCounts(**counts.pop("cleaning")), **counts)
+    report = QualityReport.from_record(about["quality"]) if "quality" in about else QualityReport()
+    return PartsWritten(shards, found, report)

@@ -1,0 +1,144 @@
+"""One writing of shards from a source: all that its bytes depend on, where its work lies, and its steps in order.
+
+A step is done once, or with every part; each can be done by any process of any machine that sees the folder, is
+never done twice, and needs the steps before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from folio.artifacts import write_file
+from folio.corpus.sources import Plan, Sides
+from folio.errors import DataError
+from folio.shards.config import ShardsConfig
+from folio.shards.format import dtype_for
+from folio.shards.journal import Workplace, partial_folder, workplace
+from folio.shards.parts import duplicates
+from folio.shards.parts.allotment import Allotment
+from folio.shards.parts.encode import EncodeParts
+from folio.shards.parts.job import PartJob
+from folio.shards.parts.journal import SIDES, records_in
+from folio.shards.parts.refining import Refining
+from folio.shards.worker import Encoding
+from folio.shards.write import job_of
+
+if TYPE_CHECKING:
+    from folio.tokenizer import Tokenizer
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Either a ``job`` for every part, with the numbers of those ``undone``, or something to do ``once``."""
+
+    name: str
+    job: PartJob[Any] | None = None
+    undone: Callable[[], list[int]] = list
+    once: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Made by :func:`plan_writing`; it can be sent to other processes, which then do their share of its steps."""
+
+    refining: Refining
+    sides: Sides
+    budget: int | None
+    encoding: Encoding
+    to: Path
+    job: dict[str, Any]
+
+    @property
+    def parts(self) -> int:
+        return len(self.refining.source.plan)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where finished parts wait to be merged, and what else is left on the way."""
+        digest = hashlib.sha256(json.dumps(self.job, sort_keys=True).encode()).hexdigest()[:16]
+        return partial_folder(self.to) / f"parts-{digest}"
+
+    @property
+    def allotment(self) -> Allotment:
+        return Allotment.of(self.sides, self.budget)
+
+    @contextmanager
+    def workplace(self) -> Iterator[Workplace]:
+        """The folder for unfinished work, locked against a second writer; see :func:`folio.shards.journal.workplace`.
+
+        :class:`folio.corpus.sources.SourceChanged` if what lies there is of another plan of the source.
+        """
+        plan = partial_folder(self.to) / PLAN
+        self._refuse_changed(plan)
+        with workplace(self.to, self.job) as place:
+            write_file(plan, self.refining.source.plan.model_dump_json())
+            self.folder.mkdir(exist_ok=True)
+            yield place
+
+    def before_encoding(self) -> list[Step]:
+        """What is to be known of all documents before any is encoded."""
+        quality = self.refining.quality
+        if not self.refining.seeks_duplicates:
+            return []
+        survey, shingles = duplicates.SURVEY, duplicates.SHINGLES
+        steps = [Step(survey, duplicates.SurveyParts(self.refining, self.folder), partial(self._undone, survey))]
+        if duplicates.compares_exactly(quality):
+            find = partial(duplicates.find_candidates, self.folder, self.parts)
+            compare = duplicates.ShingleParts(self.refining, self.folder)
+            steps += [Step("candidates", once=find), Step(shingles, compare, partial(self._undone, shingles))]
+        return [*steps, Step("decide", once=partial(duplicates.decide, self.folder, self.parts, quality))]
+
+    def encoding_step(self) -> Step:
+        """The last step for every part; what is left is to merge them, as :func:`folio.shards.parts.write_parts`
+        does."""
+        refining = self.refining
+        if refining.seeks_duplicates:
+            refining = refining.with_duplicates(self.folder / duplicates.DECIDED)
+        job = EncodeParts(refining, self.sides, self.encoding, self.folder, self.allotment.needs_layouts)
+        return Step("encode", job, self._unencoded)
+
+    def _undone(self, step: str) -> list[int]:
+        return duplicates.undone(self.folder, step, range(self.parts))
+
+    def _unencoded(self) -> list[int]:
+        known = records_in(self.folder)
+        return [number for number in range(self.parts) if number not in known]
+
+    def _refuse_changed(self, plan: Path) -> None:
+        with suppress(OSError, ValidationError):
+            stored = Plan.model_validate_json(plan.read_bytes())
+            try:
+                self.refining.source.plan.check(stored)
+            except DataError as error:
+                remedy = f"Restore it to go on, or remove '{plan.parent}' to begin anew."
+                raise type(error)(error.problem, remedy) from None
+
+
+def plan_writing(
+    refining: Refining, tokenizer: Tokenizer, to: Path, config: ShardsConfig, sides: Sides, budget: int | None
+) -> Writing:
+    """Everything that decides the bytes, put together; nothing is written."""
+    source = refining.source
+    about = {
+        "corpus": source.name,
+        "fingerprint": source.fingerprint,
+        "files": len(source.plan.files),
+        "parts": len(source.plan),
+        "sides": {"kind": type(sides).__name__, **asdict(sides)},
+        **({} if budget is None else {"tokens": budget}),
+        **refining.described(),
+    }
+    job = job_of(dict.fromkeys(SIDES), tokenizer, config, about)
+    encoding = Encoding(tokenizer, job["tokenizer"]["eot_id"], dtype_for(tokenizer.vocab_size))
+    return Writing(refining, sides, budget, encoding, to, job)
