@@ -16,17 +16,28 @@ from hypothesis import strategies as st
 
 from folio.config import build, to_toml
 from folio.corpus import Document
-from folio.corpus.quality import C4Config, QualityConfig, QualityReport, QualitySteps, joined
+from folio.corpus.quality import (
+    C4Config,
+    Contamination,
+    ContaminationConfig,
+    QualityConfig,
+    QualityReport,
+    QualitySteps,
+    joined,
+)
 from folio.corpus.quality.report import COLUMNS, EXAMPLE_COLUMNS, EXAMPLES
 from folio.corpus.quality.steps import ORDER
 from folio.errors import ConfigError
 
 PROSE = "It is said that the best of times be with those to have them, and number {} of the old books agrees."
+THREE_WORDS = ContaminationConfig(n=3, min_words=3)
+BENCHMARK = Contamination({"riddles": {"r1": ["holds an item"], "r2": ["is nowhere here"]}}, THREE_WORDS)
 EVERYTHING = QualityConfig(
     min_words=5,
     languages=("en",),
     gopher_repetition=True,
     c4=C4Config(terminal_punctuation=True, curly_bracket=True),
+    contamination=THREE_WORDS,
     scrub_emails=True,
     scrub_ips=True,
     duplicates="exact",
@@ -51,7 +62,7 @@ def documents(count: int = 60) -> Iterator[Document]:
 
 def run(config: QualityConfig = EVERYTHING, count: int = 60) -> tuple[list[Document], QualityReport]:
     report = QualityReport()
-    steps = QualitySteps(config, contaminated=lambda text: "an item" in text)
+    steps = QualitySteps(config, contaminated=BENCHMARK)
     return list(steps.walk(lambda: documents(count), report)), report
 
 
@@ -62,9 +73,10 @@ def test_every_document_is_kept_or_counted_under_one_reason() -> None:
         ("length", "too few words"): 6,
         ("language", "other language"): 6,
         ("c4", "curly bracket"): 6,
-        ("contamination", "benchmark item"): 6,
+        ("contamination", "holds items of riddles"): 6,
         ("duplicates", "duplicate"): 11,
     }
+    assert report.met == {"riddles": {"r1"}}
     assert report.documents == 60 == report.kept + report.dropped_documents
     assert report.kept == len(kept) == 25
     assert report.characters == sum(len(document.text) for document in documents())
@@ -110,7 +122,7 @@ def test_each_setting_turns_its_step_on_alone(settings: dict[str, Any], step: st
 
 
 def test_steps_stand_in_the_documented_order() -> None:
-    steps = QualitySteps(EVERYTHING.model_copy(update={"gopher": True}), lambda text: False)
+    steps = QualitySteps(EVERYTHING.model_copy(update={"gopher": True}), BENCHMARK)
     assert steps.names == ORDER
 
 
@@ -163,7 +175,8 @@ def shares(workers: int) -> list[QualityReport]:
     for worker in range(workers):
         reports.append(QualityReport())
         given = (document for number, document in enumerate(documents()) if number % workers == worker)
-        assert list(QualitySteps(config).walk(lambda given=given: given, reports[-1])) is not None  # type: ignore[misc]
+        steps = QualitySteps(config, BENCHMARK)
+        assert list(steps.walk(lambda given=given: given, reports[-1])) is not None  # type: ignore[misc]
     return reports
 
 

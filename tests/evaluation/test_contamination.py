@@ -10,9 +10,9 @@ import pytest
 from letters import documents
 
 from folio.corpus.document import Document
+from folio.corpus.ngrams import NgramIndex, words_of
 from folio.errors import DataError
 from folio.evaluation.contamination import processes
-from folio.evaluation.contamination.ngrams import NgramIndex, words_of
 from folio.evaluation.contamination.passages import DocumentText, ShardText
 from folio.evaluation.contamination.search import Findings, SoFar, Source, index_of, question_texts, search
 from folio.evaluation.tasks import Question

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from letters import documents
 
+from folio.corpus.ngrams import words_of
 from folio.evaluation.contamination import processes
-from folio.evaluation.contamination.ngrams import words_of
 from folio.evaluation.contamination.passages import ShardText
 from folio.evaluation.contamination.search import index_of, question_texts, search
 from folio.evaluation.tasks import find_task

@@ -32,6 +32,20 @@ class C4Config(Table):
     """Drop a page of fewer sentences, once lines are taken out; the paper has 3, its first version 5."""
 
 
+class ContaminationConfig(Table):
+    """How items of benchmarks are looked for, and what becomes of the documents that hold them."""
+
+    n: int = Field(default=13, ge=1)
+    """Words of a gram; a document that holds one gram of an item holds the item."""
+    min_words: int = Field(default=8, ge=1)
+    """A text of fewer than n words is one gram if it has at least this many; else it cannot be looked for."""
+    answers: Literal["right", "all", "none"] = "right"
+    """What is looked for beside an item's question or context: its right answer, each answer, or none."""
+    action: Literal["drop", "cut"] = "drop"
+    """Drop the document, or cut out what was found and 200 characters to either side, as for GPT-3; pieces of fewer
+    than 200 characters go, and documents of more than 10 pieces."""
+
+
 class NearConfig(Table):
     """How near-duplicates are found, where `duplicates` is near: MinHash over runs of words, in bands (Broder 1997)."""
 
@@ -69,6 +83,8 @@ class QualityConfig(Table):
     """Apply Gopher's repetition rules: lines, paragraphs and runs of words that recur within a document."""
     c4: C4Config = C4Config()
     """C4's rules for web pages."""
+    contamination: ContaminationConfig = ContaminationConfig()
+    """How items of benchmarks are found, where benchmarks are named."""
     scrub_emails: bool = False
     """Replace e-mail addresses by email@example.com."""
     scrub_ips: bool = False

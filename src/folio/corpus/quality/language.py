@@ -46,6 +46,12 @@ class LanguageFilter:
         return Fault(reason, f"{language} {probability:.2f}")
 
 
+def likeliest(text: str) -> tuple[str, float]:
+    """The likeliest language of ``text`` and its probability; :class:`folio.errors.MissingExtra` without the package."""
+    language, probability = _model().rank(_sample(text))[0]
+    return str(language), float(probability)
+
+
 @cache
 def _model() -> Any:
     """The model, read once in a process: half a second and 100 MB."""

@@ -53,7 +53,8 @@ class QualityReport:
     """Counts of one walk, or of the parts of one joined by ``+``, which is associative and commutative.
 
     ``steps`` are those in force, in order. Documents dropped stand under (step, reason), and so do the changed ones,
-    which may be under several reasons; what a step took from a document in all is under the first of them.
+    which may be under several reasons; what a step took from a document in all is under the first of them. ``met`` are
+    the items of benchmarks that were found in documents, by benchmark: at most as many as there are.
     """
 
     steps: tuple[str, ...] = ()
@@ -63,6 +64,7 @@ class QualityReport:
     kept_characters: int = 0
     dropped: dict[Key, Tally] = field(default_factory=dict)
     changed: dict[Key, Tally] = field(default_factory=dict)
+    met: dict[str, set[str]] = field(default_factory=dict)
 
     def __add__(self, other: QualityReport) -> QualityReport:
         assert self.steps == other.steps or not self.steps or not other.steps
@@ -74,6 +76,7 @@ class QualityReport:
             self.kept_characters + other.kept_characters,
             _joined(self.dropped, other.dropped),
             _joined(self.changed, other.changed),
+            {name: self.met.get(name, set()) | other.met.get(name, set()) for name in sorted({*self.met, *other.met})},
         )
 
     @property
@@ -109,6 +112,7 @@ class QualityReport:
             "steps": list(self.steps),
             **{name: getattr(self, name) for name in names},
             **{name: _records(getattr(self, name)) for name in ("dropped", "changed")},
+            "met": {name: sorted(ids) for name, ids in sorted(self.met.items())},
         }
 
     @classmethod
@@ -122,7 +126,8 @@ class QualityReport:
             }
             for name in ("dropped", "changed")
         }
-        return cls(**{**record, "steps": tuple(record["steps"]), **tallies})
+        met = {name: set(ids) for name, ids in record.get("met", {}).items()}
+        return cls(**{**record, "steps": tuple(record["steps"]), **tallies, "met": met})
 
     def _row(self, step: str, what: str, tally: Tally) -> tuple[str, ...]:
         share = f"{tally.documents / self.documents:.2%}" if self.documents else ""

@@ -12,6 +12,7 @@ from typing import Protocol
 from folio.corpus.document import Document
 from folio.corpus.quality.c4 import c4_verdict
 from folio.corpus.quality.config import C4Config, QualityConfig
+from folio.corpus.quality.contamination import Contamination
 from folio.corpus.quality.exact import ExactDuplicates
 from folio.corpus.quality.gopher import gopher_fault
 from folio.corpus.quality.language import LanguageFilter
@@ -40,11 +41,12 @@ class FindsDuplicates(Protocol):
 class QualitySteps:
     """The steps that a :class:`QualityConfig` asks for.
 
-    ``contaminated`` tells whether a text holds a benchmark's items, as a pure function; without it that step is left
-    out. :class:`folio.errors.MissingExtra` where languages are asked for without py3langid.
+    ``contaminated`` knows the benchmarks whose items are looked for, by the settings that ``config`` has for that;
+    without it the step is left out. :class:`folio.errors.MissingExtra` where languages are asked for without py3langid.
     """
 
-    def __init__(self, config: QualityConfig, contaminated: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, config: QualityConfig, contaminated: Contamination | None = None) -> None:
+        assert contaminated is None or contaminated.config == config.contamination
         self.config = config
         self._judges = _judges(config, contaminated)
         self.names = tuple(
@@ -93,6 +95,8 @@ class QualitySteps:
     def _judged(self, document: Document, report: QualityReport) -> Document | None:
         for name, judge in self._judges.items():
             verdict = judge(document.text)
+            for benchmark, item in verdict.met:
+                report.met.setdefault(benchmark, set()).add(item)
             if verdict.fault is not None:
                 self._drop(name, document, verdict.fault, report)
                 return None
@@ -123,7 +127,7 @@ class QualitySteps:
         return " ".join(part.split())[:EXCERPT_CHARACTERS]
 
 
-def _judges(config: QualityConfig, contaminated: Callable[[str], bool] | None) -> dict[str, Judge]:
+def _judges(config: QualityConfig, contaminated: Contamination | None) -> dict[str, Judge]:
     """The steps that look at a text by itself, in :data:`ORDER`."""
     judges: dict[str, Judge] = {}
     if config.min_characters or config.max_characters is not None or config.min_words or config.max_words is not None:
@@ -137,8 +141,7 @@ def _judges(config: QualityConfig, contaminated: Callable[[str], bool] | None) -
     if config.c4 != C4Config():
         judges["c4"] = partial(c4_verdict, config=config.c4)
     if contaminated is not None:
-        holds_items = contaminated
-        judges["contamination"] = _of(lambda text: Fault("benchmark item") if holds_items(text) else None)
+        judges["contamination"] = contaminated.verdict
     if config.scrub_emails or config.scrub_ips:
         judges["personal"] = partial(scrub, emails=config.scrub_emails, ips=config.scrub_ips)
     return judges

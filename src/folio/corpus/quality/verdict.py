@@ -25,8 +25,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The text as it leaves a step, with the fault if it goes and the changes if it stays."""
+    """The text as it leaves a step, with the fault if it goes and the changes if it stays; and which items of
+    benchmarks were met in it, each as (benchmark, id)."""
 
     text: str
     fault: Fault | None = None
     changes: tuple[Change, ...] = ()
+    met: tuple[tuple[str, str], ...] = ()

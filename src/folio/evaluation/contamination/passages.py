@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from folio.corpus import Document
-from folio.evaluation.contamination.ngrams import words_of
+from folio.corpus.ngrams import words_of
 from folio.shards.format import read_header
 from folio.shards.stream import Ids, TokenStream
 from folio.tokenizer import Tokenizer

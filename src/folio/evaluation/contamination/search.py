@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from folio.corpus.ngrams import Ints, NgramIndex, words_of
 from folio.errors import DataError
-from folio.evaluation.contamination.ngrams import Ints, NgramIndex, words_of
 from folio.evaluation.contamination.passages import Portion
 from folio.evaluation.contamination.processes import in_processes
 from folio.evaluation.tasks import Question

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from folio.evaluation.contamination.ngrams import words_of
+from folio.corpus.ngrams import words_of
 from folio.finetuning.synthesis.tables import FiltersTable, OutputTable
 
 EMPTY, CUT, REFUSED, SHORT, LONG = "empty", "cut short", "refused", "too short", "too long"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from folio.config import Table
-from folio.evaluation.contamination.ngrams import words_of
+from folio.corpus.ngrams import words_of
 
 
 class PromptTable(Table):

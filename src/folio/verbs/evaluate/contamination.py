@@ -15,8 +15,8 @@ from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.evaluate.tasks import files_of
 
 if TYPE_CHECKING:
+    from folio.corpus.ngrams import NgramIndex
     from folio.evaluation.contamination.clean_scores import CleanScore
-    from folio.evaluation.contamination.ngrams import NgramIndex
     from folio.evaluation.contamination.search import Findings, SoFar
     from folio.evaluation.results import Evaluation
     from folio.evaluation.tasks import Task, TaskData

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import repeat
 from typing import Any
 
@@ -17,6 +18,7 @@ MIN_WORDS = 8
 """GPT-3 (Brown et al. 2020, appendix C) looked for grams of 8 to 13 words, 13 wherever the texts were long enough."""
 
 APOSTROPHES = "'\u2018\u2019\u02bc\u02bb\u2032\uff07`\u00b4"
+_ALL_ASCII = bytes(range(128))
 _ASCII = bytes(byte if byte > 127 or chr(byte).isalnum() else 32 for byte in range(256))
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MOST_FILTER_BITS = 26
@@ -28,14 +30,20 @@ def words_of(text: str) -> list[str]:
     Apostrophes and invisible characters (soft hyphen, joiners, byte order mark, variation selectors) vanish, so that
     "Don’t" is "dont"; every other character separates, so that neither punctuation nor white space matters.
     """
+    return spaced(text).decode().split()
+
+
+def spaced(text: str) -> bytes:
+    """The words of ``text`` (see :func:`words_of`) in UTF-8, with one space or more between them, and maybe around."""
     text = unicodedata.normalize("NFC", text).casefold()
     if not text.isascii():
-        for char in set(text):
-            if not char.isascii() and (replaced := _instead(char)) != char:
+        for char in set(text.encode(errors="surrogatepass").translate(None, _ALL_ASCII).decode(errors="surrogatepass")):
+            if (replaced := _instead(char)) != char:
                 text = text.replace(char, replaced)
-    return text.encode().translate(_ASCII, b"'`").decode().split()
+    return text.encode().translate(_ASCII, b"'`")
 
 
+@cache
 def _instead(char: str) -> str:
     kind = unicodedata.category(char)
     selects_variation = "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
@@ -65,26 +73,43 @@ class NgramIndex:
         self._mask = np.uint64(2**hash_bits - 1)
         self._vocabulary: dict[str, int] = {}
         self._words, places, lengths, owners, self.text_items = self._read(items)
-        self._spellings = ["", *self._vocabulary]
-        self._values = np.random.default_rng(0).integers(0, 2**64, len(self._spellings), dtype=np.uint64)
+        self.spellings = ["", *self._vocabulary]
+        """Of each word that :meth:`encode` numbers."""
+        self._values = np.random.default_rng(0).integers(0, 2**64, len(self.spellings), dtype=np.uint64)
         gram_at = np.empty(len(places), dtype=np.int64)
-        starts: list[Ints] = []
-        self._tables: dict[int, _Table] = {}
+        starts: list[Ints] = [np.empty(0, dtype=np.int32)]
+        sizes: list[Ints] = [np.empty(0, dtype=np.int32)]
         self.grams = 0
         for length in np.unique(lengths).tolist():
             chosen = lengths == length
             first, inverse = _distinct(self._words, places[chosen], length)
             gram_at[chosen] = inverse + self.grams
-            hashes = self._hashes(self._words, length)[first]
-            self._tables[length] = _Table(length, first, hashes, self.grams)
-            starts.append(first)
+            starts.append(first.astype(np.int32))
+            sizes.append(np.full(len(first), length, dtype=np.int32))
             self.grams += len(first)
-        self._starts = np.concatenate(starts) if starts else np.empty(0, dtype=np.int64)
-        self._lengths = np.repeat(list(self._tables), [len(first) for first in starts]).astype(np.int64)
+        self._starts, self.lengths = np.concatenate(starts), np.concatenate(sizes)
         pairs = np.unique(np.stack([owners, gram_at], axis=1), axis=0) if len(owners) else np.empty((0, 2), np.int64)
+        pairs = pairs.astype(np.int32)
         self.pair_texts: Ints = pairs[:, 0]
         """With :attr:`pair_grams`: which text holds which gram, once each, by text."""
         self.pair_grams: Ints = pairs[:, 1]
+        self._tables = self._made_tables()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the tables, which are made again where this is sent to."""
+        return {name: value for name, value in vars(self).items() if name != "_tables"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._tables = self._made_tables()
+
+    def _made_tables(self) -> dict[int, _Table]:
+        tables = {}
+        for length in np.unique(self.lengths).tolist():
+            grams = np.flatnonzero(self.lengths == length)  # one after the other
+            hashes = self._hashes(self._words, length)[self._starts[grams]]
+            tables[length] = _Table(hashes, int(grams[0]))
+        return tables
 
     @property
     def overlap(self) -> int:
@@ -94,7 +119,13 @@ class NgramIndex:
     def words(self, gram: int) -> str:
         """The words of a gram, with a space between them."""
         start = int(self._starts[gram])
-        return " ".join(self._spellings[word] for word in self._words[start : start + int(self._lengths[gram])])
+        return " ".join(self.spellings[word] for word in self._words[start : start + int(self.lengths[gram])])
+
+    def openings(self) -> Ints:
+        """The first words of each gram, as numbers, as many as the shortest has: (grams, words)."""
+        shortest = min(self._tables, default=1)
+        words: Ints = self._words[self._starts[:, None] + np.arange(shortest)]
+        return words
 
     def grams_of_texts(self) -> Ints:
         """How many distinct grams each text has, (texts,); 0 for one that is too short."""
@@ -166,11 +197,11 @@ class NgramIndex:
 class _Table:
     """Grams of one length by hash; several may share one."""
 
-    def __init__(self, length: int, starts: Ints, hashes: Ints, first_gram: int) -> None:
+    def __init__(self, hashes: Ints, first_gram: int) -> None:
         order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[order]
         self._grams = order + first_gram
-        bits = min(_MOST_FILTER_BITS, max(8, int(8 * len(starts)).bit_length()))
+        bits = min(_MOST_FILTER_BITS, max(8, int(8 * len(hashes)).bit_length()))
         self._size = np.uint64(2**bits - 1)
         self._seen = np.zeros(2**bits, dtype=bool)
         self._seen[self._slot(hashes)] = True

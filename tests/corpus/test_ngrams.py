@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from folio.evaluation.contamination.ngrams import NgramIndex, words_of
+from folio.corpus.ngrams import NgramIndex, words_of
 
 
 def found_in(index: NgramIndex, text: str) -> list[tuple[int, str]]:
