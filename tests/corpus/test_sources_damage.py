@@ -70,8 +70,11 @@ def test_a_damaged_row_group_is_passed_over_whole(
 def test_bytes_that_are_no_text_are_damage(tmp_path: Path) -> None:
     text = pa.array([b"fine", b"caf\xe9"], pa.binary()).cast(pa.string(), safe=False)
     pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="is not UTF-8"):
-        texts_of(open_source(str(tmp_path)))
+    source = open_source(str(tmp_path))
+    documents = source.documents(source.plan.part(0))
+    assert next(documents).text == "fine"
+    with pytest.raises(DataError, match="row group 0, is damaged from about row 1 on: text that is not UTF-8"):
+        next(documents)
     source, counts = open_source(SourceConfig(path=str(tmp_path), damaged="skip")), PartCounts()
     assert list(source.documents(source.plan.part(0), counts)) == []
     assert counts.damaged_rows == 2

@@ -19,6 +19,7 @@ from folio.corpus.sources import (
     SourceConfig,
     first_file,
     open_source,
+    parts,
 )
 from folio.errors import ConfigError, DataError
 
@@ -59,6 +60,21 @@ def test_empty_documents_are_counted(folder: Path) -> None:
         list(source.documents(part, counts))
         total.add(counts)
     assert (total.cleaning.kept, total.cleaning.empty, total.cleaning.newlines_normalized) == (7, 2, 1)
+
+
+@pytest.mark.parametrize("together_bytes", [1, 300, parts.TOGETHER_BYTES])
+def test_documents_are_the_same_however_many_are_decoded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together_bytes: int
+) -> None:
+    texts = ["a", None, "é", "b" * 500, "", "c" * 90, None, "d", "long " * 40, "e"] * 3
+    names = [None if number % 4 == 1 else f"n{number}" for number in range(30)]
+    write_parquet(tmp_path / "a.parquet", texts, 30, ids=names)
+    monkeypatch.setattr(parts, "TOGETHER_BYTES", together_bytes)
+    monkeypatch.setattr(parts, "BATCH_BYTES", 2000)
+    source = open_source(str(tmp_path))
+    read = [(document.id, document.text) for document in source.documents(source.plan.part(0))]
+    expected = [(name or f"a.parquet:0:{row}", text) for row, (name, text) in enumerate(zip(names, texts, strict=True))]
+    assert read == [(name, text) for name, text in expected if text]
 
 
 def test_parts_may_be_read_in_any_order_and_elsewhere(folder: Path) -> None:

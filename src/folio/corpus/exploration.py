@@ -5,6 +5,7 @@ An exploration is an artefact of kind ``exploration``: ``explore.json`` and what
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,9 @@ KIND = "exploration"
 TOP_WORDS = 30
 MIN_COUNTS = (1, 2, 3, 4, 5, 6, 10, 20, 50, 100)
 CURVE_POINTS = 200
+BINS = 40
+MOST_CHARACTERS = 2000
+"""Different characters that are written out, the most frequent ones."""
 
 
 def summary(statistics: Statistics, cleaning: CleaningCounts | None = None) -> dict[str, Any]:
@@ -26,11 +30,16 @@ def summary(statistics: Statistics, cleaning: CleaningCounts | None = None) -> d
         "lines": statistics.lines,
         "tokens": statistics.tokens,
         "types": len(statistics.types),
-        "alphabet": "".join(sorted(statistics.alphabet)),
+        "types_missed": statistics.missed,
+        "alphabet": _alphabet(statistics),
+        "alphabet_size": len(statistics.alphabet),
         "encoded_tokens": statistics.encoded_tokens,
         "cleaning": asdict(cleaning) if cleaning is not None else None,
-        "document_tokens": _lengths(statistics.document_lengths),
-        "line_tokens": _lengths(statistics.line_lengths),
+        "document_tokens": length_record(statistics.document_lengths),
+        "line_tokens": length_record(statistics.line_lengths),
+        "document_characters": length_record(statistics.character_lengths, "characters"),
+        "document_bytes": length_record(statistics.byte_lengths, "bytes"),
+        "document_encoded": length_record(statistics.encoded_lengths) if statistics.encoded_lengths.counts else None,
         "top_words": [{"word": word, "count": times} for word, times in statistics.top_words(TOP_WORDS)],
         "types_covering": [{"share": share, "types": statistics.types_covering(share)} for share in SHARES],
         "min_count": [
@@ -48,12 +57,31 @@ def coverage_curve(statistics: Statistics, points: int = CURVE_POINTS) -> list[t
     if not covered:
         return []
     ranks = sorted({round(len(covered) ** (step / (points - 1))) for step in range(points)})
-    return [(rank, covered[rank - 1] / covered[-1]) for rank in ranks]
+    return [(rank, covered[rank - 1] / statistics.tokens) for rank in ranks]
 
 
-def _lengths(lengths: Lengths) -> dict[str, Any]:
+def length_record(lengths: Lengths, unit: str = "tokens") -> dict[str, Any]:
+    """Mean, quantiles and a histogram of lengths, these named by their ``unit``."""
     values = zip(QUANTILES, lengths.at(QUANTILES), strict=False)
     return {
         "mean": lengths.mean,
-        "quantiles": [{"quantile": quantile, "tokens": value} for quantile, value in values],
+        "quantiles": [{"quantile": quantile, unit: value} for quantile, value in values],
+        "histogram": [{"up_to": edge, "count": count} for edge, count in histogram_of(lengths)],
     }
+
+
+def histogram_of(lengths: Lengths, bins: int = BINS) -> list[tuple[int, int]]:
+    """(longest of the bin, how many lie in it), from the shortest on, edges evenly spaced in log; none where empty."""
+    if not lengths.counts:
+        return []
+    low, high = max(1, min(lengths.counts)), max(1, max(lengths.counts))
+    edges = sorted({round(low * (high / low) ** (step / bins)) for step in range(1, bins + 1)} | {high})
+    counts = [0] * len(edges)
+    for length, times in lengths.counts.items():
+        counts[bisect_left(edges, length)] += times
+    return list(zip(edges, counts, strict=True))
+
+
+def _alphabet(statistics: Statistics) -> str:
+    most = sorted(statistics.alphabet, key=lambda char: (-statistics.alphabet[char], char))[:MOST_CHARACTERS]
+    return "".join(sorted(most))

@@ -99,6 +99,7 @@ def histogram(
     bins: int = 40,
     log_x: bool = False,
     quantiles: Sequence[float] = (0.5, 0.9, 0.99),
+    colour: int = 0,
     width: int = HALF,
     height: int = 280,
 ) -> str:
@@ -119,17 +120,18 @@ def histogram(
         top = y(count)
         body.append(
             f'<rect x="{x.start + index * pitch + 0.5:.1f}" y="{top:.1f}" width="{max(0.5, pitch - 1):.1f}" '
-            f'height="{y.start - top:.1f}" fill="{paint(0)}" fill-opacity="0.85">{tip}</rect>'
+            f'height="{y.start - top:.1f}" fill="{paint(colour)}" fill-opacity="0.85">{tip}</rect>'
         )
+    other = paint(0 if colour == 1 else 1)
     marks = [(q, kept[min(len(kept) - 1, int(q * len(kept)))]) for q in quantiles if kept]
     for _, value in marks:
-        body.append(f'<path d="M{x(value):.1f} 46V{y.start}" stroke="{paint(1)}" stroke-dasharray="4 3"/>')
+        body.append(f'<path d="M{x(value):.1f} 46V{y.start}" stroke="{other}" stroke-dasharray="4 3"/>')
     for row, (q, value) in enumerate(marks):
         at, name = x(value), "median" if q == 0.5 else f"{q * 100:g} %"
         anchor = "end" if at > (x.start + x.end) / 2 else "start"
         shift = -5 if anchor == "end" else 5
         body.append(
-            f'<text x="{at + shift:.1f}" y="{54 + 14 * row}" text-anchor="{anchor}" fill="{paint(1)}" '
+            f'<text x="{at + shift:.1f}" y="{54 + 14 * row}" text-anchor="{anchor}" fill="{other}" '
             f'class="halo">{escape(f"{name}: {short_number(value)}")}</text>'
         )
     described = f"{len(kept):,} values; " + ", ".join(f"quantile {q:g}: {short_number(v)}" for q, v in marks)

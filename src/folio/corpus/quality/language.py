@@ -47,7 +47,7 @@ class LanguageFilter:
 
 
 def likeliest(text: str) -> tuple[str, float]:
-    """The likeliest language of ``text`` and its probability; :class:`folio.errors.MissingExtra` without the package."""
+    """The likeliest language and its probability; :class:`folio.errors.MissingExtra` without the package."""
     language, probability = _model().rank(_sample(text))[0]
     return str(language), float(probability)
 
