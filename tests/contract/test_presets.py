@@ -10,7 +10,7 @@ PRESETS = preset_paths()
 
 
 def test_number_of_presets() -> None:
-    assert len(PRESETS) == 9
+    assert len(PRESETS) == 10
 
 
 @pytest.mark.parametrize("name", PRESETS)

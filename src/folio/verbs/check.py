@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from folio.training.rental import Assumptions
 from folio.verbs.action import Action, Outcome, Terminal
 from folio.verbs.options import over_recipe
 from folio.verbs.recipe import Recipe, expected_vocabulary
+from folio.verbs.rented import rented, show_rented
 
 if TYPE_CHECKING:
     from folio.runtime import Runtime
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
-class CheckOptions(Recipe):
-    """A recipe, with flags over it."""
+class CheckOptions(Recipe, Assumptions):
+    """A recipe, with flags over it, and what its time and cost on rented GPUs are reckoned with."""
 
     recipe: tyro.conf.Positional[str]
     """A preset's name or a TOML file."""
@@ -48,6 +50,7 @@ def check(options: CheckOptions, terminal: Terminal) -> Outcome:
         "micro_batch_fit": None if fit is None else fit.how,
         "training_memory": _training_memory(options, runtime, plan),
         "inference_memory": _inference_memory(options),
+        "rented": rented(options.model, options.train, options),
         "environment": _environment(runtime),
     }
     _show(data, terminal)
@@ -136,6 +139,7 @@ def _show(data: dict[str, Any], terminal: Terminal) -> None:
     if data["micro_batch_fit"] is not None:
         memory.insert(0, ("micro-batch (training tries it)", data["micro_batch_fit"]))
     terminal.table(("memory (estimate)", ""), memory)
+    show_rented(data["rented"], terminal)
     terminal.table(("environment", ""), [(name.replace("_", " "), _plain(value)) for name, value in here.items()])
 
 
@@ -159,8 +163,12 @@ ACTIONS = {
     "": Action(
         CheckOptions,
         check,
-        "Parameters, FLOPs, memory and environment of a recipe, without touching data.",
-        examples=("folio check gpt2", "folio check modern-124m --train.micro-batch 4 --train.recompute"),
+        "Parameters, FLOPs, memory, time and cost on rented GPUs, and environment of a recipe, without touching data.",
+        examples=(
+            "folio check gpt2",
+            "folio check modern-124m --train.micro-batch 4 --train.recompute",
+            "folio check modern-350m --mfu 0.35 --usd-per-hour.h100 2.2",
+        ),
         default=over_recipe(CheckOptions),
     )
 }
