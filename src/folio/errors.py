@@ -6,6 +6,7 @@ UserError                      exit code 2
 ├── ArtifactError              a folder on disk that is missing, damaged or of another kind
 ├── MissingExtra               an optional package is needed
 ├── Unreachable                nothing that was tried over the network answered
+├── DataLost                   data that were there stopped coming, and did not come back in time
 ├── Diverged                   training reached a loss or gradient that is not a number, or left out too many steps
 └── RankLost                   another process of the same job died or does not answer
 Interrupted                    exit code 3: stopped on request, everything saved
@@ -58,6 +59,10 @@ class MissingExtra(UserError):
 
 class Unreachable(UserError):
     """Nothing that was tried over the network answered; the problem lists what was tried."""
+
+
+class DataLost(UserError):
+    """Data that were there when training began stopped coming, for longer than it was to wait."""
 
 
 class Diverged(UserError):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from letters import tiny_shards
 
 from folio.errors import ConfigError, DataError
 from folio.shards import Batches, TokenStream, evaluation_windows
+
+ORDERS = [{}, {"order": "local", "order_bytes": 16 * 60 * 3}]
+GOLDEN_LOCAL = [58, 114, 30, 102, 50, 54]
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +35,25 @@ def test_golden_batch(stream: TokenStream) -> None:
     assert batch.tolist() == [[6, 7, 8, 9, 10], [86, 87, 88, 89, 90], [94, 95, 96, 97, 98]]
 
 
-@settings(max_examples=60, deadline=None)
-@given(block_size=st.integers(1, 999), seed=st.integers(0, 10**9), epoch=st.integers(0, 3))
-def test_every_window_comes_exactly_once_an_epoch(stream: TokenStream, block_size: int, seed: int, epoch: int) -> None:
-    batches = Batches(stream, block_size, sequences=1, seed=seed)
-    n = batches.windows_per_epoch
-    starts = np.sort(np.concatenate([batches.window_starts(epoch * n + step) for step in range(n)]))
+def test_golden_batch_of_the_local_order(stream: TokenStream) -> None:
+    batch = Batches(stream, 4, 6, seed=1, order="local", order_bytes=16 * 6 * 8).batch(5)
+    assert batch[:, 0].tolist() == GOLDEN_LOCAL
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    block_size=st.integers(1, 999),
+    seed=st.integers(0, 10**9),
+    epoch=st.integers(0, 3),
+    order_bytes=st.none() | st.integers(1, 5000),
+)
+def test_every_window_comes_exactly_once_an_epoch(
+    stream: TokenStream, block_size: int, seed: int, epoch: int, order_bytes: int | None
+) -> None:
+    n = Batches(stream, block_size, sequences=1, seed=seed).windows_per_epoch
+    order = {} if order_bytes is None else {"order": "local", "order_bytes": order_bytes}
+    batches = Batches(stream, block_size, sequences=n, seed=seed, **order)
+    starts = np.sort(batches.window_starts(epoch))
     assert np.array_equal(starts, batches.phase(epoch) + np.arange(n) * block_size)
     assert 0 <= starts[0] < block_size
     assert starts[-1] + block_size + 1 <= len(stream)
@@ -53,25 +70,39 @@ def test_a_batch_holds_the_ids_at_its_windows_across_files(stream: TokenStream, 
     assert crossed > 3
 
 
-def test_batches_run_on_into_the_next_epoch(stream: TokenStream) -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_batches_run_on_into_the_next_epoch(stream: TokenStream, order: dict[str, Any]) -> None:
     """Batches of any size walk one and the same endless sequence of windows, even when larger than an epoch."""
-    one_by_one = Batches(stream, block_size=30, sequences=1, seed=9)
+    one_by_one = Batches(stream, block_size=30, sequences=1, seed=9, **order)
     n = one_by_one.windows_per_epoch
     endless = np.concatenate([one_by_one.window_starts(step) for step in range(4 * n)])
     for sequences in (2, 7, n, n + 1, 2 * n + 3):
-        batches = Batches(stream, block_size=30, sequences=sequences, seed=9)
+        batches = Batches(stream, block_size=30, sequences=sequences, seed=9, **order)
         steps = 4 * n // sequences
         walked = np.concatenate([batches.window_starts(step) for step in range(steps)])
         assert np.array_equal(walked, endless[: steps * sequences])
 
 
-@settings(max_examples=50, deadline=None)
-@given(cuts=st.lists(st.integers(0, 24), max_size=5), step=st.integers(0, 10**12))
-def test_the_union_over_any_partition_of_rows_is_the_batch(stream: TokenStream, cuts: list[int], step: int) -> None:
-    batches = Batches(stream, block_size=16, sequences=24, seed=2)
+@settings(max_examples=80, deadline=None)
+@given(cuts=st.lists(st.integers(0, 24), max_size=5), step=st.integers(0, 10**12), order=st.sampled_from(ORDERS))
+def test_the_union_over_any_partition_of_rows_is_the_batch(
+    stream: TokenStream, cuts: list[int], step: int, order: dict[str, Any]
+) -> None:
+    batches = Batches(stream, block_size=16, sequences=24, seed=2, **order)
     edges = [0, *sorted(cuts), 24]
     parts = [batches.batch(step, slice(a, b)) for a, b in pairwise(edges)]
     assert np.array_equal(np.concatenate(parts), batches.batch(step))
+
+
+def test_in_the_local_order_few_places_are_read_for_a_while(tmp_path: Path) -> None:
+    stream = tiny_shards(tmp_path / "s", train=20_000, per_shard=5000).split("train")
+    block, in_a_chunk = 8, 10
+    batches = Batches(stream, block, 40, seed=4, order="local", order_bytes=16 * in_a_chunk * block * 2)
+    for step in range(8):
+        chunks = (batches.window_starts(step) - batches.phase(0)) // block // in_a_chunk
+        assert len(set(chunks.tolist())) <= 2 * 16 < 250
+    shuffled = Batches(stream, block, 40, seed=4).window_starts(0) // block // in_a_chunk
+    assert len(set(shuffled.tolist())) > 33
 
 
 def test_ranks_that_stride_over_rows_share_nothing(stream: TokenStream) -> None:
@@ -110,6 +141,8 @@ def test_impossible_sizes_are_refused(stream: TokenStream) -> None:
         Batches(stream, 0, 1, 0)
     with pytest.raises(ConfigError, match="sequences is 0"):
         Batches(stream, 4, 0, 0)
+    with pytest.raises(ConfigError, match="order_bytes is 0"):
+        Batches(stream, 4, 1, 0, "local", 0)
 
 
 @pytest.mark.parametrize("block_size", [1, 7, 299, 333, 998, 999, 1000, 5000])

@@ -75,7 +75,7 @@ def weights_sha256(output: str) -> str:
     return str(found)
 
 
-TIMES = ("step_time_s", "tokens_per_s", "mfu", "elapsed_s", "peak_bytes")
+TIMES = ("step_time_s", "data_wait_s", "tokens_per_s", "mfu", "elapsed_s", "peak_bytes")
 
 
 def curve(run: Path) -> list[dict[str, Any]]:

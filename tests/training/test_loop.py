@@ -25,13 +25,14 @@ def test_one_line_a_step_with_units_in_the_names() -> None:
     assert [line["step"] for line in train] == [1, 2, 3]
     assert train[0].keys() == {
         *("kind", "step", "tokens", "nats_per_token", "learning_rate", "grad_norm"),
-        *("step_time_s", "tokens_per_s", "mfu", "elapsed_s"),
+        *("step_time_s", "data_wait_s", "tokens_per_s", "mfu", "elapsed_s"),
     }
     for line in train:
         assert line["tokens"] == 128
         assert line["tokens_per_s"] == pytest.approx(line["tokens"] / line["step_time_s"])
         assert line["mfu"] == pytest.approx(line["tokens_per_s"])  # 1 FLOP a token of a peak of 1 FLOP/s
     assert train[2]["elapsed_s"] >= sum(line["step_time_s"] for line in train)
+    assert all(0 <= line["data_wait_s"] < line["step_time_s"] for line in train)
     assert lines[-1]["event"] == "finished"
 
 

@@ -5,13 +5,15 @@ T block_size. A window is T + 1 ids: the first T are inputs, the last T their ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from folio.errors import ConfigError, DataError
+from folio.shards.order import CHUNKS_IN_A_GROUP, LocalOrder
 from folio.shards.permutation import Permutation, derived_numbers
 from folio.shards.stream import Ids, TokenStream
 
@@ -26,12 +28,22 @@ class Batches:
     that reaches past the end of an epoch takes the rest from the next. Nothing is remembered between calls: any step
     can be asked for, by any rank, in any order.
 
-    ``sequences`` is the number of windows in the whole batch of a step, over all ranks and micro-batches.
+    ``sequences`` is the number of windows in the whole batch of a step, over all ranks and micro-batches. ``order``
+    "shuffled" permutes all windows of an epoch, "local" those of about ``order_bytes`` of ids at a time
+    (:class:`~folio.shards.order.LocalOrder`), from 16 places of the stream or more.
     Raises :class:`DataError` for a stream shorter than one window.
     """
 
-    def __init__(self, stream: TokenStream, block_size: int, sequences: int, seed: int) -> None:
-        for name, value in (("block_size", block_size), ("sequences", sequences)):
+    def __init__(
+        self,
+        stream: TokenStream,
+        block_size: int,
+        sequences: int,
+        seed: int,
+        order: Literal["shuffled", "local"] = "shuffled",
+        order_bytes: int = 2**30,
+    ) -> None:
+        for name, value in (("block_size", block_size), ("sequences", sequences), ("order_bytes", order_bytes)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}", "Give at least 1.")
         if len(stream) < block_size + 1:
@@ -47,6 +59,11 @@ class Batches:
         # One window is held back so that every phase has room for the same number of windows.
         self.windows_per_epoch = max(1, len(stream) // block_size - 1)
         self._phases = min(block_size, len(stream) - self.windows_per_epoch * block_size)
+        self._chunk = 0
+        """Windows in each chunk of the local order; 0: all are shuffled."""
+        if order == "local":
+            self._chunk = max(1, order_bytes // (CHUNKS_IN_A_GROUP * block_size * stream.dtype.itemsize))
+            stream.expect_neighbours()
 
     def batch(self, step: int, rows: slice | Int64s = slice(None)) -> Int64s:
         """The ids of ``rows`` of the batch of ``step`` (from 0), int64 (rows, T + 1).
@@ -54,7 +71,7 @@ class Batches:
         ``rows`` selects from ``0 .. sequences - 1`` as it would from an array. Only these rows are read, in the order
         in which they lie in the files; whatever the choice, row *r* is the same.
         """
-        starts = self.window_starts(step)[rows]
+        starts = self.window_starts(step, rows)
         out = np.empty((len(starts), self.block_size + 1), dtype=np.int64)
         for row in np.argsort(starts, kind="stable"):
             out[row] = self.stream.read(int(starts[row]), self.block_size + 1)
@@ -64,21 +81,29 @@ class Batches:
         """Tokens that a model has read when ``step`` begins."""
         return step * self.sequences * self.block_size
 
-    def window_starts(self, step: int) -> Int64s:
-        """Where in the stream each window of the batch of ``step`` begins, int64 (sequences,)."""
+    def window_starts(self, step: int, rows: slice | Int64s = slice(None)) -> Int64s:
+        """Where in the stream the window of each of ``rows`` of the batch of ``step`` begins, int64 (rows,)."""
         assert step >= 0
-        number = step * self.sequences + np.arange(self.sequences, dtype=np.int64)
+        number = step * self.sequences + np.arange(self.sequences, dtype=np.int64)[rows]
         epoch, position = np.divmod(number, self.windows_per_epoch)
         starts = np.empty_like(number)
-        for one in np.unique(epoch):
+        for one in np.unique(epoch).tolist():
             of_one = epoch == one
-            order = Permutation(self.windows_per_epoch, self.seed, int(one))
-            starts[of_one] = self.phase(int(one)) + order(position[of_one]) * self.block_size
+            order = _order(self.windows_per_epoch, self._chunk, self.seed, one)
+            starts[of_one] = self.phase(one) + order(position[of_one]) * self.block_size
         return starts
 
     def phase(self, epoch: int) -> int:
         """Where the first window of ``epoch`` begins, in ``0 .. T - 1``."""
         return derived_numbers(1, "folio phase", self.seed, epoch)[0] % self._phases
+
+
+@lru_cache(maxsize=2)
+def _order(windows: int, chunk: int, seed: int, epoch: int) -> Callable[[Int64s], Int64s]:
+    """The order of one epoch, a pure function; kept, since the local one is a table."""
+    if chunk:
+        return LocalOrder(windows, chunk, CHUNKS_IN_A_GROUP, seed, epoch)
+    return Permutation(windows, seed, epoch)
 
 
 class EvaluationWindows:

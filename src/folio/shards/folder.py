@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from folio.artifacts import MANIFEST, Manifest, read_manifest
 from folio.checksums import check_files
 from folio.errors import ArtifactError, DataError
+from folio.shards.access import suitable_access
 from folio.shards.format import AGAIN, read_header
 from folio.shards.manifest import KIND, describe, manifest_for_plain
 from folio.shards.stream import TokenStream
@@ -45,6 +46,13 @@ class Shards:
             has = ", ".join(self._streams)
             raise DataError(f"'{self.path}' has no split '{name}', only {has}", "Write shards that have it.")
         return self._streams[name]
+
+    def read_by(self, access: Literal["auto", "map", "read"]) -> Shards:
+        """The same shards, read in that way; "auto" as their size and file system suggest."""
+        size_bytes = sum(len(stream) * stream.dtype.itemsize for stream in self._streams.values())
+        way = suitable_access(self.path, size_bytes) if access == "auto" else access
+        streams = {name: stream.by(way) for name, stream in self._streams.items()}
+        return Shards(self.path, self.manifest, streams, self._tokenizer)
 
     def tokens(self, name: str) -> int:
         """Ids in one split, the end-of-text id of each document among them."""
@@ -127,7 +135,7 @@ def open_shards(
     streams = {name: _stream(folder, manifest, name) for name in manifest.config["splits"]}
     if verify:
         check_files(folder, manifest.files, AGAIN, on_progress)
-    return Shards(folder, manifest, streams, tokenizer)
+    return Shards(folder, manifest, streams, tokenizer).read_by("auto")
 
 
 def _stream(folder: Path, manifest: Manifest, name: str) -> TokenStream:

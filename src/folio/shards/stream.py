@@ -1,32 +1,35 @@
-"""One split's files as one long sequence of token ids, memory-mapped."""
+"""One split's files as one long sequence of token ids."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from folio.errors import DataError
-from folio.shards.format import HEADER_BYTES, Header, IdType
-
-Ids = NDArray[Any]
+from folio.shards.access import Access, ReadFiles, open_files
+from folio.shards.access import Ids as Ids
+from folio.shards.format import Header, IdType
+from folio.shards.watch import ReadWatch
 
 
 class TokenStream:
     """The ids of one split, in order, across its files.
 
-    A file is mapped when it is first read; the operating system keeps what is used in memory and drops the rest, so a
-    stream of any length costs no memory of its own.
+    A file is opened when it is first read; the operating system keeps what is used in memory and drops the rest, so a
+    stream of any length costs no memory of its own. ``access`` "map" gives views of memory maps, "read" copies of what
+    is asked for: the same ids. Read by one thread at a time.
     """
 
-    def __init__(self, files: Sequence[tuple[Path, Header]]) -> None:
+    def __init__(self, files: Sequence[tuple[Path, Header]], access: Access = "map") -> None:
         self._files = tuple(files)
-        self._maps: dict[int, Ids] = {}
+        self._contents = open_files(self._files, access)
+        self._watch: ReadWatch | None = None
+        self.access = access
         self._starts = (0, *accumulate(header.tokens for _, header in self._files))
 
     def __len__(self) -> int:
@@ -43,8 +46,8 @@ class TokenStream:
     def read(self, start: int, count: int) -> Ids:
         """Ids ``start`` to ``start + count``, (count,), in the files' own type and not to be written to.
 
-        Within one file this is a view of the mapped file; across files, a copy of just these ids.
-        Raises :class:`DataError` when the stream does not hold them all.
+        Within one mapped file this is a view; else a copy of just these ids.
+        Raises :class:`DataError` when the stream does not hold them all, :class:`OSError` when a file cannot be read.
         """
         if start < 0 or count < 0 or start + count > len(self):
             raise DataError(
@@ -53,10 +56,10 @@ class TokenStream:
         parts = []
         index = bisect_right(self._starts, start) - 1
         while count > 0:
-            offset = start - self._starts[index]
-            part = self._map(index)[offset : offset + count]
-            parts.append(part)
-            start, count, index = start + len(part), count - len(part), index + 1
+            taken = min(count, self._starts[index + 1] - start)
+            if taken:
+                parts.append(self._part(index, start - self._starts[index], taken))
+            start, count, index = start + taken, count - taken, index + 1
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts) if parts else np.empty(0, dtype=self.dtype)
@@ -66,11 +69,29 @@ class TokenStream:
         for start in range(0, len(self), tokens):
             yield self.read(start, min(tokens, len(self) - start))
 
-    def _map(self, index: int) -> Ids:
-        if index not in self._maps:
-            path, header = self._files[index]
-            if header.tokens == 0:
-                return np.empty(0, dtype=header.dtype)
-            mapped = np.memmap(path, dtype=header.dtype, mode="r", offset=HEADER_BYTES, shape=(header.tokens,))
-            self._maps[index] = np.asarray(mapped)  # the plain array: slicing a memmap is ten times slower
-        return self._maps[index]
+    def by(self, access: Access) -> TokenStream:
+        """The same ids, read in that way."""
+        return TokenStream(self._files, access)
+
+    def expect_neighbours(self) -> None:
+        """From now on, have the system fetch what lies around each read along with it; a map does so by itself."""
+        if isinstance(self._contents, ReadFiles):
+            self._contents.around = True
+
+    @contextmanager
+    def watched_by(self, watch: ReadWatch) -> Iterator[None]:
+        """Inside, what cannot be read is tried again, and ``watch`` knows of every read under way."""
+        self._watch = watch
+        try:
+            yield
+        finally:
+            self._watch = None
+
+    def _part(self, index: int, start: int, count: int) -> Ids:
+        if self._watch is None:
+            return self._contents.read(index, start, count)
+        return self._watch.read(
+            self._files[index][0],
+            lambda: self._contents.read(index, start, count).copy(),  # touches what is mapped here and now
+            lambda: self._contents.forget(index),
+        )

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NoReturn
 
-from folio.errors import Diverged, Interrupted, UserError
+from folio.errors import DataLost, Diverged, Interrupted, UserError
 from folio.model.find import JUDGED_KEY
 from folio.training.available_memory import forget_peak_on, peak_on
 from folio.training.objective import UNITS, BatchSource, loss_key
 from folio.training.plan import BatchPlan
 from folio.training.spikes import REMEDY
 from folio.training.state import StepResult, TrainingState
-from folio.training.stopping import StopRequest
+from folio.training.stopping import StopNow, StopRequest
 
 Line = dict[str, Any]
 Poll = Callable[[], None]
@@ -96,8 +96,9 @@ def fit(
 
     A request to stop is answered after the micro-batch under way, or the block of a probe: the unfinished step is
     thrown away and the state of the last whole step saved, before :class:`Interrupted`. If that cut a probe short, the
-    facts of the checkpoint say ``unprobed``, and the next ``fit`` is to begin with it. Raises :class:`Diverged` when
-    too many steps had to be left out or the loss runs away, before anything bad is saved.
+    facts of the checkpoint say ``unprobed``, and the next ``fit`` is to begin with it. So it is where the data do not
+    come any more, before :class:`DataLost`. Raises :class:`Diverged` when too many steps had to be left out or the loss
+    runs away, before anything bad is saved.
     """
     pace.lap()
     forget_peak_on(state.runtime.device)
@@ -110,7 +111,10 @@ def fit(
         if unprobed:
             sitting.probe_and_save()
         while state.step < state.config.steps and not sitting.out_of_patience:
-            result = state.train_step(source, plan, lambda: stop.made)
+            try:
+                result = state.train_step(source, plan, lambda: stop.made)
+            except DataLost as error:
+                sitting.give_up(error)
             if result is None:
                 sitting.leave()
             else:
@@ -124,10 +128,6 @@ def fit(
     if state.step < state.config.steps:
         line |= {"reason": f"no better validation in the last {pace.since_best}", "patience": state.config.patience}
     hooks.log(line)
-
-
-class _StopNow(Exception):
-    """Out of a probe, when the run is asked to stop."""
 
 
 @dataclass
@@ -158,6 +158,7 @@ class _Sitting:
             "learning_rate": result.learning_rate,
             "grad_norm": result.grad_norm,
             "step_time_s": seconds,
+            "data_wait_s": result.data_wait_s,
             "tokens_per_s": tokens / seconds,
             "mfu": self.pace.flops_per_token * tokens / seconds / self.pace.peak_flops_per_s,
             "elapsed_s": self.pace.elapsed_s,
@@ -178,9 +179,12 @@ class _Sitting:
             for probe in self.hooks.probes:
                 if probe.due(step, config.steps):
                     self.run(probe)
-        except _StopNow:
+        except StopNow:
             self.facts = {"unprobed": True}
             self.leave()
+        except DataLost as error:
+            self.facts = {"unprobed": True}
+            self.give_up(error)
         except UserError as error:
             if self.state.runtime.ranks.world_size == 1 and not isinstance(error, Diverged):
                 self.facts = {"unprobed": True}  # what cannot be measured must not cost the steps before
@@ -199,7 +203,7 @@ class _Sitting:
     def measure_before(self, measure: Callable[[int, Poll], Line]) -> None:
         try:
             self.measured(measure)
-        except _StopNow:
+        except StopNow:
             self.leave()
 
     def measured(self, measure: Callable[[int, Poll], Line]) -> Line:
@@ -224,7 +228,7 @@ class _Sitting:
 
     def poll(self) -> None:
         if self.state.runtime.ranks.sum([self.stop.made])[0]:
-            raise _StopNow
+            raise StopNow
 
     @property
     def tokens_seen(self) -> int:
@@ -244,7 +248,15 @@ class _Sitting:
             self.saved = self.state.step
             self.pace.lap()
 
-    def leave(self) -> None:
+    def give_up(self, error: DataLost) -> NoReturn:
+        """Save, and end: the data do not come. Every rank knows."""
+        self.save()
+        self.hooks.settle()
+        step = self.state.step
+        self.hooks.log({"kind": "event", "step": step, "event": "data_lost", "reason": error.problem})
+        raise DataLost(f"{error.problem}; saved after step {step} of {self.state.config.steps}", error.remedy) from None
+
+    def leave(self) -> NoReturn:
         self.save()
         self.hooks.settle()
         by = self.stop.signal.name if self.stop.signal else "another rank"

@@ -14,6 +14,7 @@ from folio.runtime import Runtime
 from folio.shards.permutation import derived_numbers
 from folio.training.compiling import compile_forward
 from folio.training.config import LoopConfig
+from folio.training.feed import Drawn, draw
 from folio.training.objective import BatchSource, NextToken, Objective
 from folio.training.optimizers import Optimizers
 from folio.training.parallel import local, placed_like, spread_out
@@ -26,7 +27,8 @@ from folio.training.spikes import SpikeGuard
 class StepResult:
     """What one optimizer step saw, over all ranks: nats, what they are a sum over, the gradient's norm before clipping.
 
-    ``left_out`` is the reason why the weights were not moved, None if they were.
+    ``left_out`` is the reason why the weights were not moved, None if they were; ``data_wait_s`` how long it waited for
+    its batch.
     """
 
     nats: float
@@ -34,6 +36,7 @@ class StepResult:
     grad_norm: float
     learning_rate: float
     left_out: str | None = None
+    data_wait_s: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -83,36 +86,38 @@ class TrainingState:
         """Draw the next step's batch, accumulate their gradient, and move the weights.
 
         None if it was asked to stop on the way, on any rank: then nothing has happened, and the random state is as it
-        was. Ranks ask each other while they compute, so one micro-batch may pass before all know.
+        was. Ranks ask each other while they compute, so one micro-batch may pass before all know. Nothing has happened
+        either when the batch cannot be had (:class:`DataLost`, on all ranks).
         """
         index, config, ranks = self.step, self.config, self.runtime.ranks
         self.model.train()
         rate = rate_multiplier(index + 1, config.steps, config.schedule)
         self.optimizers.set_rate(rate)
-        batches = [source.batch(index, plan.rows(i, ranks.rank)) for i in range(plan.accumulation)]
-        own_count = sum(map(self.objective.count, batches))
+        drawn = draw(source, index, plan, ranks, self.objective.count, asked_to_stop)
         nats = torch.zeros((), device=self.runtime.device)
         random = self._random_state()
-        count, stopping = ranks.sum([own_count, asked_to_stop()])
-        for number, batch in enumerate(batches):
+        stopping: float = drawn.stopping
+        for number, batch in enumerate(drawn.batches):
             if stopping:
-                self._set_random_state(random)
-                self.optimizers.zero_grad()
-                self.parallel.forget()
-                return None
+                break
             last = number == plan.accumulation - 1
             answer = None if last else ranks.sum_meanwhile(lambda: [asked_to_stop()])
             with self.parallel.accumulating(last=last):
                 with self.runtime.autocast():
                     part = self.objective.nats(self.parallel.forward, batch, self.runtime.device)
-                loss = part / (count / self.parallel.averages_over)
+                loss = part / (drawn.count / self.parallel.averages_over)
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             nats += part.detach()
             if answer is not None:
                 (stopping,) = answer()
-        return self._finish_step(nats, int(count), rate)
+        if stopping:
+            self._set_random_state(random)
+            self.optimizers.zero_grad()
+            self.parallel.forget()
+            return None
+        return self._finish_step(nats, drawn, rate)
 
-    def _finish_step(self, own_nats: Tensor, count: int, rate: float) -> StepResult:
+    def _finish_step(self, own_nats: Tensor, drawn: Drawn, rate: float) -> StepResult:
         for optimizer in self.optimizers.all:
             self.scaler.unscale_(optimizer)
         gradients = [p.grad for p in self.optimizers.parameters if p.grad is not None]
@@ -120,7 +125,7 @@ class TrainingState:
         ranks = self.runtime.ranks
         own, own_norm = torch.stack([own_nats, norm]).tolist()  # the one moment a GPU is waited for
         nats, norm_seen = ranks.sum([own, own_norm if ranks.first else 0.0])  # unlike machines may round it otherwise
-        left_out = self.spikes.judge(nats / count, norm_seen)
+        left_out = self.spikes.judge(nats / drawn.count, norm_seen)
         if left_out is None:
             if 0 < self.config.clip_norm < norm_seen:
                 torch._foreach_mul_([local(g) for g in gradients], self.config.clip_norm / (norm + 1e-6))
@@ -132,7 +137,8 @@ class TrainingState:
             self.scaler.update()
         self.optimizers.zero_grad()
         self.step += 1
-        return StepResult(nats, count, norm_seen, rate * self.config.optimizer.learning_rate, left_out)
+        rate *= self.config.optimizer.learning_rate
+        return StepResult(nats, drawn.count, norm_seen, rate, left_out, drawn.waited_s)
 
     @contextmanager
     def shipping_weights(self) -> Iterator[GPT]:

@@ -10,6 +10,10 @@ from types import FrameType
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
+class StopNow(Exception):
+    """Out of what is under way, when the run is asked to stop."""
+
+
 class StopRequest:
     """Set by the first signal; a second one interrupts at once.
 

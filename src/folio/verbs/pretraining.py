@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, ClassVar
@@ -17,8 +18,11 @@ from folio.model.gpt import GPT
 from folio.ranks import ALONE, Ranks
 from folio.runtime import Runtime
 from folio.shards import Batches
+from folio.training.attending import Attendant, Wait
 from folio.training.config import TrainConfig
+from folio.training.feed import AttendedStream, Feed
 from folio.training.loop import Line, Poll, Probe
+from folio.training.objective import BatchSource
 from folio.training.plan import sequences_per_rank
 from folio.training.saving import Contents, ModelContents
 from folio.verbs.action import Terminal
@@ -27,7 +31,7 @@ from folio.verbs.evaluate.oracle_probe import oracle_measure
 from folio.verbs.prepare import Prepared, prepare
 from folio.verbs.probes import Measure, measures_of, probes_of
 from folio.verbs.recipe import Recipe, model_for_vocabulary
-from folio.verbs.session import Session, changed_training, refuse_changes, refuse_idle_patience
+from folio.verbs.session import Session, changed_reading, changed_training, refuse_changes, refuse_idle_patience
 from folio.verbs.sitting import scores_in_words
 
 FIXED = ("batch_tokens", "seed", "init", "best_by")
@@ -43,6 +47,8 @@ class Pretraining(Session):
     recipe: Recipe
     source: Batches
     prepared: Prepared
+    _validating: Attendant | None = field(default=None, init=False)
+    """Who reads what the loss is measured on while it trains."""
 
     @property
     def config(self) -> TrainConfig:
@@ -54,6 +60,7 @@ class Pretraining(Session):
             "parameters": parameter_counts(shape).total,
             "vocab_size": shape.vocab_size,
             **self.facts(),
+            "shards_access": self.source.stream.access,
             "train_tokens": tokens,
             "validation_tokens": self.prepared.shards.tokens("val"),
             "epochs": self.config.steps * self.plan.tokens / tokens,
@@ -66,7 +73,7 @@ class Pretraining(Session):
         now = self.description(saved["preset"])
         begun, asked = saved["recipe"], now["recipe"]
         changed = [f"model.{key}" for key in asked["model"] if asked["model"][key] != begun["model"].get(key)]
-        refuse_changes(run, changed + changed_training(begun, asked, FIXED))
+        refuse_changes(run, changed + changed_training(begun, asked, FIXED) + changed_reading(begun, asked))
         for name, what in (("tokenizer", "tokenizer"), ("parents", "shards")):
             if saved[name] != now[name]:
                 raise ArtifactError(
@@ -77,15 +84,34 @@ class Pretraining(Session):
     def contents(self) -> Contents:
         return ModelContents(self.tokenizer.eot_id, self.tokenizer.save_into, self.card)
 
+    @contextmanager
+    def feeding(self, tell: Callable[[Wait], None]) -> Iterator[BatchSource]:
+        """Batches that a thread reads ahead; what another reads of the validation split is waited for likewise."""
+        config, ranks, streams = self.recipe.shards, self.runtime.ranks, self.prepared.shards
+        training = Attendant("training data", config.patience_s, ranks, tell)
+        validating = Attendant("validation data", config.patience_s, ranks, tell)
+        with (
+            self.source.stream.watched_by(training.watch),
+            streams.split("val").watched_by(validating.watch),
+            training,
+            validating,
+        ):
+            self._validating = validating
+            try:
+                yield Feed(self.source, self.plan, training, ahead=config.prefetch, last=self.config.steps)
+            finally:
+                self._validating = None
+
     def probes(self, run: Path) -> list[Probe]:
         return [Probe(self.config.validate_every, self.validation), *probes_of(self, run)]
 
     def validation(self, step: int, poll: Poll) -> Line:
         """The loss on the validation split."""
         shards = self.prepared.shards
+        stream = shards.split("val")
         score = loss_on(
             self.state.model,
-            shards.split("val"),
+            AttendedStream(stream, self._validating, poll) if self._validating else stream,
             bytes_per_token=shards.bytes_per_token("val"),
             max_tokens=self.config.validation_tokens,
             autocast=self.runtime.autocast(),
@@ -122,13 +148,15 @@ def open_session(
 
     ``begun``: see :meth:`folio.verbs.session.Job.open`.
     """
-    config = recipe.train
+    config, reading = recipe.train, recipe.shards
+    prepared = replace(prepared, shards=prepared.shards.read_by(reading.access))
     refuse_idle_patience(recipe)
     runtime = open_runtime(config, ranks)
     shape = model_for_vocabulary(recipe.model, prepared.tokenizer.vocab_size)
     recipe = recipe.model_copy(update={"model": shape})
     sequences = sequences_per_rank(config.batch_tokens, shape.block_size, ranks.world_size) * ranks.world_size
-    source = Batches(prepared.shards.split("train"), shape.block_size, sequences, config.seed)
+    stream = prepared.shards.split("train")
+    source = Batches(stream, shape.block_size, sequences, config.seed, reading.order, reading.order_bytes)
     _refuse_small_validation(prepared, shape.block_size)
     if config.sample_every:
         prepared.tokenizer.encode(config.sample_prompt)

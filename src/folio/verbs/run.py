@@ -11,7 +11,7 @@ from typing import cast
 from folio.artifacts import refuse_occupied
 from folio.checksums import read_sealed_json
 from folio.config import Table, to_toml
-from folio.errors import REFUSALS, ArtifactError, ConfigError, Interrupted, RankLost, UserError
+from folio.errors import REFUSALS, ArtifactError, ConfigError, DataLost, Interrupted, RankLost, UserError
 from folio.launch import finish_speaking
 from folio.locks import locked
 from folio.ranks import ALONE, Ranks, lost_rank
@@ -161,6 +161,8 @@ def _go(session: Session, run: Path, terminal: Terminal, *, unprobed: bool = Fal
         run_session(session, run, terminal, unprobed=unprobed)
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}\n       {go_on}") from None
+    except DataLost as error:
+        raise DataLost(error.problem, f"{error.remedy} {go_on}") from None
     except OSError as error:
         raise UserError(f"the run cannot be written: {_trouble(error)}; {_kept(run)}", go_on) from None
     except (RankLost, RuntimeError) as error:

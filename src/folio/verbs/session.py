@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -14,7 +15,9 @@ from folio.errors import ConfigError
 from folio.evaluation.config import EvaluationConfig
 from folio.generation.config import GenerationConfig
 from folio.ranks import Ranks
+from folio.shards import ReadingConfig
 from folio.tokenizer import Tokenizer
+from folio.training.attending import Wait
 from folio.training.config import LoopConfig
 from folio.training.loop import Line, Poll, Probe
 from folio.training.objective import BatchSource
@@ -75,6 +78,14 @@ class Session(Engine, ABC):
     @abstractmethod
     def probes(self, run: Path) -> list[Probe]:
         """What is measured on the way; on several ranks all take part in each."""
+
+    @contextmanager
+    def feeding(self, tell: Callable[[Wait], None]) -> Iterator[BatchSource]:
+        """The source as training reads it for a while; ``tell`` hears, on every rank, of long waits for data.
+
+        As it is where the data are in memory: then there is nothing to wait for.
+        """
+        yield self.source
 
     @property
     def bits_per_nat(self) -> float | None:
@@ -182,6 +193,14 @@ def changed_training(saved: Mapping[str, Any], now: Mapping[str, Any], fixed: tu
         before = {**EvaluationConfig().model_dump(mode="json"), **saved.get("evaluation", {})}
         changed += [f"evaluation.{key}" for key in before if key != "every" and before[key] != now["evaluation"][key]]
     return changed
+
+
+def changed_reading(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Keys of [shards] that decide which windows stand in the batch of a step, and differ."""
+    usual = ReadingConfig().model_dump(mode="json")
+    begun, asked = ({**usual, **recipe.get("shards", {})} for recipe in (saved, now))
+    keys = ["order"] if begun["order"] == "shuffled" else ["order", "order_bytes"]
+    return [f"shards.{key}" for key in keys if asked[key] != begun[key]]
 
 
 def continue_run(run: Path, session: Session) -> None:

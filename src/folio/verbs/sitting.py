@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from folio.errors import Diverged
+from folio.training.attending import Wait
 from folio.training.checkpoint import remove_surplus
 from folio.training.loop import Hooks, Line, fit, loss_in
 from folio.training.metrics import METRICS, MetricsLog, read_metrics
@@ -44,8 +45,17 @@ def run_session(session: Session, run: Path, terminal: Terminal, *, unprobed: bo
         measured = any(line["kind"] == "validation" and line["step"] == 0 for line in known or ())
         before = None if measured else session.before_training()
         hooks = Hooks(record.log, save, session.probes(run), record.show, saver.finish, judge, before)
+
+        def tell(wait: Wait) -> None:
+            if wait.stage != "on":
+                event = {"begun": "data_stalled", "over": "data_back"}[wait.stage]
+                told = {"waited_s": wait.seconds, "rank": wait.rank, "reason": wait.why}
+                record.log({"kind": "event", "step": session.state.step, "event": event, **told})
+            terminal.print(wait_in_words(wait, ranks.world_size), style="yellow")
+
+        source = stack.enter_context(session.feeding(tell))
         try:
-            fit(session.state, session.source, session.plan, hooks, session.pace, unprobed=unprobed)
+            fit(session.state, source, session.plan, hooks, session.pace, unprobed=unprobed)
         except Diverged as error:
             record.log({"kind": "event", "step": session.state.step, "event": "diverged", "reason": error.problem})
             raise
@@ -56,6 +66,14 @@ def _known(session: Session, run: Path) -> list[Line] | None:
     if not (run / METRICS).exists():
         return None
     return [line for line in read_metrics(run) if line["step"] <= session.state.step]
+
+
+def wait_in_words(wait: Wait, ranks: int) -> str:
+    """What is said of a wait for data while a run waits, and when it goes on."""
+    on = f" on rank {wait.rank}" if ranks > 1 else ""
+    if wait.stage == "over":
+        return f"the data{on} are back after {wait.seconds:,.0f} s"
+    return f"waiting for data{on}: {wait.seconds:,.0f} s, {wait.why}"
 
 
 class _Silent:
