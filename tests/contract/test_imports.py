@@ -15,7 +15,7 @@ OPTIONAL = {
     *("transformers", "huggingface_hub", "pyarrow", "datasets", "datatrove", "zstandard", "lm_eval", "peft"),
     *("bitsandbytes", "openai", "fastapi", "uvicorn", "sse_starlette", "gguf", "onnx", "onnxscript", "onnxruntime"),
     *("gensim", "matplotlib", "tensorboard", "wandb", "rustbpe", "psutil", "pytest", "hypothesis"),
-    *("fsspec", "py3langid"),
+    *("fsspec", "py3langid", "ray", "loguru"),
 }
 LOADED = "import json, sys; print(json.dumps([name for name in sys.modules if '.' not in name]))"
 

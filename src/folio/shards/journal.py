@@ -77,6 +77,14 @@ class Workplace:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def read_journal(target: Path) -> Journal | None:
+    """What the unfinished work for ``target`` says of itself; None if there is none, or it is damaged."""
+    try:
+        return Journal.model_validate_json((partial_folder(target) / "journal.json").read_bytes())
+    except (ValidationError, OSError):
+        return None
+
+
 def partial_folder(target: Path) -> Path:
     """Where the unfinished work for ``target`` lies."""
     return target.with_name(target.name + ".partial")

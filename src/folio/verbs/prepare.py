@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,7 @@ SHOWN_AFTER_S = 1.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run reads, and where it lies. ``corpus`` is None where shards made before are used."""
+    """What a run reads, and where it lies. ``corpus`` is None where shards made before, or a source, are used."""
 
     tokenizer: Tokenizer
     shards: Shards
@@ -54,6 +54,14 @@ def prepare(recipe: Recipe, terminal: Terminal, *, verify: bool = True) -> Prepa
             )
         tokenizer, where = _tokenizer(recipe, None, terminal)
         return Prepared(tokenizer, _opened(recipe.shards.path, tokenizer, terminal, verify), where, None)
+    if recipe.source.path is not None:
+        if recipe.tokenizer.path is None and recipe.tokenizer.kind != "gpt2":
+            raise ConfigError(
+                f"tokenizer.kind {recipe.tokenizer.kind} is trained on a corpus, and this text is a source",
+                "Give --tokenizer.kind gpt2, or train one on a part of the text and give --tokenizer.path FOLDER.",
+            )
+        tokenizer, where = _tokenizer(recipe, None, terminal)
+        return Prepared(tokenizer, _shards_of_source(recipe, tokenizer, terminal, verify), where, None)
     corpus = _corpus(recipe, terminal)
     terminal.print(f"corpus     {corpus.name}")
     tokenizer, where = _tokenizer(recipe, corpus, terminal)
@@ -105,6 +113,29 @@ def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Term
             )
 
     shards = _made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
+    return _told(shards, folder, terminal)
+
+
+def _shards_of_source(recipe: Recipe, tokenizer: Tokenizer, terminal: Terminal, verify: bool) -> Shards:
+    """Their name in the cache is made of the text and all that is asked of it."""
+    from folio.shards.parts.engine_config import EngineConfig
+    from folio.verbs.sources import plan_source, write_source
+
+    source, config, home = recipe.source, recipe.shards, _cached("shards")
+    assert source.path is not None
+    writing = plan_source(source.path, source, recipe.quality, source.tokens, tokenizer, home, config, terminal)
+    folder = _cached("shards", writing.job)
+
+    def make() -> Shards:
+        written = write_source(replace(writing, to=folder), EngineConfig(), config.workers, terminal)
+        assert written is not None
+        return written.shards
+
+    shards = _made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
+    return _told(shards, folder, terminal)
+
+
+def _told(shards: Shards, folder: Path, terminal: Terminal) -> Shards:
     counts = ", ".join(f"{shards.tokens(name):,} {name}" for name in shards.splits)
     terminal.print(f"shards     {counts} tokens: {folder}")
     return shards

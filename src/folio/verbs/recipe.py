@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
 
 from folio.config import Table, build, read_recipe, recipe_path
 from folio.corpus.config import CorpusConfig
+from folio.corpus.quality.config import QualityConfig
 from folio.errors import ConfigError
 from folio.evaluation.config import EvaluationConfig
 from folio.generation.config import GenerationConfig
 from folio.model.config import GPTConfig
-from folio.shards.config import ShardsConfig
+from folio.shards.config import ReadingConfig, ShardsConfig
+from folio.shards.parts.config import DividedSourceOptions
+from folio.shards.token_count import TokenCount
 from folio.tokenizer.config import TokenizerConfig
 from folio.training.config import TrainConfig
 
@@ -18,11 +24,22 @@ ASSUMED_SIZES = {"char": 128, "word": 16384}
 """Ids of a tokenizer whose size only the text can tell."""
 
 
-class RecipeShards(ShardsConfig):
-    """Where the ids come from: shards made before, or made now from the corpus and kept in the cache."""
+class RecipeShards(ShardsConfig, ReadingConfig):
+    """Where the ids come from: shards made before, or made now and kept in the cache."""
 
     path: Path | None = None
-    """Shards made before, to train on as they are; needs tokenizer.path (or kind gpt2). The corpus is not read."""
+    """Shards made before, to train on as they are; needs tokenizer.path (or kind gpt2). Neither corpus nor source is
+    read."""
+
+
+class RecipeSource(DividedSourceOptions):
+    """A text too large to be read in one walk, in place of a corpus."""
+
+    path: str | None = None
+    """What folio shards write takes for a source: a dataset of the hub, such as fineweb-edu, .parquet files, or an
+    address. Empty: the corpus is the text."""
+    tokens: TokenCount | None = None
+    """Stop with the document by which there are so many ids, such as 10B; the held out ones count. Empty: all of it."""
 
 
 class Recipe(Table):
@@ -30,6 +47,10 @@ class Recipe(Table):
 
     corpus: CorpusConfig = CorpusConfig()
     """Text."""
+    source: RecipeSource = RecipeSource()
+    """Text too large to be read in one walk."""
+    quality: QualityConfig = QualityConfig()
+    """Which documents of a source stay, and what is changed in them."""
     tokenizer: TokenizerConfig = TokenizerConfig()
     """Text to ids."""
     shards: RecipeShards = RecipeShards()
@@ -42,6 +63,17 @@ class Recipe(Table):
     """What is measured while training, besides the validation loss."""
     generation: GenerationConfig = GenerationConfig()
     """How samples are drawn while training."""
+
+    @property
+    def corpus_is_read(self) -> bool:
+        """Whether the text is the corpus, and not a source or shards made before."""
+        return self.shards.path is None and self.source.path is None
+
+    @model_validator(mode="after")
+    def _quality_is_of_a_source(self) -> Self:
+        if self.source.path is None and (self.quality != QualityConfig() or self.source != RecipeSource()):
+            raise ValueError("quality.* and source.* are for a source: give source.path")
+        return self
 
 
 def load_shape(name_or_path: str) -> GPTConfig:

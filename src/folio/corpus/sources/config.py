@@ -9,12 +9,9 @@ from pydantic import Field
 from folio.config import Table
 
 
-class SourceConfig(Table):
-    """A source of documents that is read part by part, wherever it lies."""
+class SourceOptions(Table):
+    """How a source of documents is read, wherever it lies."""
 
-    path: str = Field(min_length=1)
-    """A file, a folder or a glob, here or at https://, s3:// and the like; hf://datasets/NAME/PATH; or a hub dataset's
-    name, such as HuggingFaceFW/fineweb-edu or, for short, fineweb-edu."""
     configuration: str | None = None
     """The hub dataset's configuration, such as sample-10BT; none takes the dataset's own default."""
     split: str = Field(default="train", min_length=1)
@@ -31,3 +28,11 @@ class SourceConfig(Table):
     """What to do at a row group or line that cannot be read: stop there, or pass over it and count it."""
     checksums: bool = True
     """Know local files by the sha256 of their content, which reads each once; else by size and time of change."""
+
+
+class SourceConfig(SourceOptions):
+    """A source of documents that is read part by part."""
+
+    path: str = Field(min_length=1)
+    """A file, a folder or a glob, here or at https://, s3:// and the like; hf://datasets/NAME/PATH; or a hub dataset's
+    name, such as HuggingFaceFW/fineweb-edu or, for short, fineweb-edu."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SHORT_NAMES = {"fineweb-edu": "HuggingFaceFW/fineweb-edu"}
 DEFAULTS = {"HuggingFaceFW/fineweb-edu": "sample-10BT"}
 """Configurations taken where none is given, in place of the whole set that the card has as its default."""
+SHUFFLED = {"HuggingFaceFW/fineweb-edu"}
+"""Datasets whose documents come in no order, so that their first ones are as good as any."""
 KNOWN = {
     ("HuggingFaceFW/fineweb-edu", "sample-10BT"): ["sample/10BT/*"],
     ("HuggingFaceFW/fineweb-edu", "sample-100BT"): ["sample/100BT/*"],

@@ -65,12 +65,18 @@ def is_elsewhere(given: str) -> bool:
     return "://" in given or _dataset(given) is not None
 
 
+def dataset_of(given: str) -> str:
+    """The full name of the hub dataset that ``given`` means, empty for anything else."""
+    found = _dataset(given)
+    return SHORT_NAMES.get(found[0], found[0]) if found else ""
+
+
 def name_of(config: SourceConfig) -> str:
     """What a source may be called, wherever it lies: a dataset with its configuration, else the last part of a path."""
-    if (dataset := _dataset(config.path)) is None:
-        return unquote(urlsplit(config.path).path if "://" in config.path else config.path).rstrip("/").split("/")[-1]
-    name = SHORT_NAMES.get(dataset[0], dataset[0])
-    return " ".join(filter(None, (name, config.configuration or DEFAULTS.get(name))))
+    if name := dataset_of(config.path):
+        return " ".join(filter(None, (name, config.configuration or DEFAULTS.get(name))))
+    path = urlsplit(config.path).path if "://" in config.path else config.path
+    return unquote(path).rstrip("/").rpartition("/")[2]
 
 
 def _dataset(given: str) -> tuple[str, str, str] | None:

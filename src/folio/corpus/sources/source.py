@@ -9,7 +9,7 @@ from typing import Any
 from folio.checksums import THREADS, sha256_of
 from folio.corpus.document import Document
 from folio.corpus.sources.config import SourceConfig
-from folio.corpus.sources.listing import LOOKS_AT_ONCE, find, name_of
+from folio.corpus.sources.listing import LOOKS_AT_ONCE, dataset_of, find, name_of
 from folio.corpus.sources.parts import Footers, PartCounts, Reading, divided, documents_in, read_footer
 from folio.corpus.sources.places import LocalPlace, Place
 from folio.corpus.sources.plan import Part, Plan, SourceFile
@@ -39,6 +39,11 @@ class Source:
     def name(self) -> str:
         """What it may be called, wherever it lies."""
         return name_of(self.config)
+
+    @property
+    def dataset(self) -> str:
+        """The full name of the hub dataset that it is, empty for anything else."""
+        return dataset_of(self.config.path)
 
     @property
     def fingerprint(self) -> str:

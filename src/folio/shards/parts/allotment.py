@@ -5,6 +5,7 @@ The first so many tokens may be held out, and all ends with the document by whic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ import numpy as np
 
 from folio.corpus.sources import FirstTokens, Sides
 from folio.shards.parts.journal import SIDES, Layout, PartRecord
+
+AHEAD = 1.05
+"""Parts that many processes encode for a budget, over what it is expected to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,24 @@ class Allotment:
     def is_reached(self, so_far: Mapping[str, int]) -> bool:
         """Whether nothing more is to be taken, with ``so_far`` tokens a side."""
         return self.budget is not None and sum(so_far.values()) >= self.budget
+
+    def parts_wanted(self, records: Mapping[int, PartRecord], parts: int) -> int:
+        """So many of the first of all ``parts`` are to be encoded, as far as those that are tell; all if none is.
+
+        A budget that the first ones fill wants no more; otherwise as many more as hold on average what it lacks.
+        """
+        if self.budget is None or not records:
+            return parts
+        sizes = {number: sum(side.tokens for side in record.sides.values()) for number, record in records.items()}
+        first = tokens = 0
+        while first in sizes and tokens < self.budget:
+            tokens += sizes[first]
+            first += 1
+        if tokens >= self.budget:
+            return first
+        on_average = sum(sizes.values()) / len(sizes)
+        more = math.ceil(AHEAD * (self.budget - tokens) / on_average) if on_average else parts
+        return min(parts, first + more)
 
     def runs(self, record: PartRecord, layout: Layout | None, so_far: Mapping[str, int]) -> list[Run]:
         """What is taken of a part, in the order of its files, when its turn comes with ``so_far`` tokens a side."""

@@ -139,7 +139,7 @@ def _save(path: Path, content: Arrays) -> None:
 
 
 def _load(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as content:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
 
 

@@ -115,6 +115,24 @@ def records_in(folder: Path) -> dict[int, PartRecord]:
     return found
 
 
+class Journals:
+    """The same, looked at again and again; each look reads only what is new."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, int] = {}
+        self._records: dict[int, PartRecord] = {}
+
+    def look(self) -> dict[int, PartRecord]:
+        for path in sorted(self._folder.glob(JOURNALS)):
+            with open(path, "rb") as file:
+                file.seek(self._read.get(path, 0))
+                records, sound = _sound_lines(file.read())
+            self._records |= records
+            self._read[path] = self._read.get(path, 0) + sound
+        return self._records
+
+
 def _sound_lines(content: bytes) -> tuple[dict[int, PartRecord], int]:
     """The records of whole lines, and the bytes that these take."""
     records: dict[int, PartRecord] = {}
@@ -161,16 +179,23 @@ def ids_of(path: Path, dtype: IdType, start: int, count: int) -> Iterator[Ids]:
             count -= len(ids)
 
 
-def is_whole(folder: Path, record: PartRecord, dtype: IdType) -> bool:
-    """Whether the files of a part are there as they were written."""
+def is_there(folder: Path, record: PartRecord, dtype: IdType) -> bool:
+    """Whether the files of a part are there and as long as they were written."""
     for side, about in record.sides.items():
         path = part_file(folder, record.number, side)
         if not path.is_file() or path.stat().st_size != about.tokens * dtype.itemsize:
             return False
-        if _sha256(path) != about.sha256:
+    return not record.layout_sha256 or layout_file(folder, record.number).is_file()
+
+
+def is_whole(folder: Path, record: PartRecord, dtype: IdType) -> bool:
+    """Whether the files of a part are there as they were written."""
+    if not is_there(folder, record, dtype):
+        return False
+    for side, about in record.sides.items():
+        if _sha256(part_file(folder, record.number, side)) != about.sha256:
             return False
-    layout = layout_file(folder, record.number)
-    return not record.layout_sha256 or (layout.is_file() and _sha256(layout) == record.layout_sha256)
+    return not record.layout_sha256 or _sha256(layout_file(folder, record.number)) == record.layout_sha256
 
 
 def _sha256(path: Path) -> str:

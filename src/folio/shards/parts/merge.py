@@ -31,6 +31,7 @@ from folio.shards.parts.journal import (
     records_in,
 )
 from folio.shards.parts.pool import PartsPool
+from folio.shards.parts.ranks import processes_in
 from folio.shards.parts.writing import Writing
 from folio.shards.write import SAVE_EVERY_S
 
@@ -61,13 +62,16 @@ class PartsProgress:
 class Merging:
     """One sitting of a writing: what is encoded and what is merged."""
 
-    def __init__(self, writing: Writing, place: Workplace, tell: Callable[[PartsProgress], None]) -> None:
+    def __init__(
+        self, writing: Writing, place: Workplace, tell: Callable[[PartsProgress], None], alone: bool = True
+    ) -> None:
         self.writing, self.place = writing, place
+        self._alone = alone and not processes_in(writing.folder)
         self.counts, self.report = PartCounts(), QualityReport()
         splits = place.journal.splits
         self.merged = splits[SIDES[0]].chunks if splits else 0
         """Parts that are in the shards; each is in both sides' count."""
-        for other in place.shards.parent.glob("parts-*"):
+        for other in place.shards.parent.glob("parts-*") if self._alone else ():
             if other != writing.folder:
                 shutil.rmtree(other, ignore_errors=True)
         self.journal = PartsJournal(writing.folder / "journal.jsonl")
@@ -91,7 +95,7 @@ class Merging:
                 self._report(record)
                 self.place.holds_work = True
                 waiting[number] = record
-        for file in folder.iterdir():
+        for file in folder.iterdir() if self._alone else ():
             if file.suffix in LEFT_BEHIND and file not in kept:
                 file.unlink()
         return waiting
@@ -136,7 +140,19 @@ class Merging:
         for number in range(self.merged, last):
             if self.writing.allotment.is_reached(self._tokens()):
                 return
+            if number not in self._waiting and self.writing.between:
+                raise self._lacking(number)
             yield self._waiting.pop(number) if number in self._waiting else next(fresh)
+
+    def _lacking(self, number: int) -> DataError:
+        """What is done to the documents between reading and encoding is not known here."""
+        for side in SIDES:
+            part_file(self.writing.folder, number, side).unlink(missing_ok=True)  # of a damaged part, to be made anew
+        part = self.writing.refining.source.plan.part(number).id
+        return DataError(
+            f"'{part}' is not encoded, and only the pipeline with '{self.writing.between}' can do that",
+            "Run the pipeline again, then merge: what is done is kept.",
+        )
 
     def _tokens(self) -> dict[str, int]:
         return {side: done.tokens for side, done in self.place.journal.splits.items()}

@@ -74,8 +74,13 @@ def write_parts(
     return finish_writing(writing, config.workers or cores(), parents, on_progress or (lambda progress: None))
 
 
-def finish_writing(writing: Writing, workers: int, parents: Iterable[Parent], tell: Tell) -> PartsWritten:
-    """Do whatever of ``writing`` is not yet done, and open the shards."""
+def finish_writing(
+    writing: Writing, workers: int, parents: Iterable[Parent], tell: Tell, *, alone: bool = True
+) -> PartsWritten:
+    """Do whatever of ``writing`` is not yet done, and open the shards.
+
+    ``alone``: no other process works on it, so that what unfinished work left behind may go at once.
+    """
     to, tokenizer = writing.to, writing.encoding.tokenizer
     if is_done(to, writing.job):
         shutil.rmtree(partial_folder(to), ignore_errors=True)
@@ -88,7 +93,7 @@ def finish_writing(writing: Writing, workers: int, parents: Iterable[Parent], te
                 else:
                     _do_with_parts(writing, step, workers, tell)
                 place.holds_work = True
-            work = Merging(writing, place, tell)
+            work = Merging(writing, place, tell, alone)
             try:
                 work.run(workers)
             finally:
@@ -108,7 +113,7 @@ def finish_writing(writing: Writing, workers: int, parents: Iterable[Parent], te
 
 def _do_with_parts(writing: Writing, step: Step, workers: int, tell: Tell) -> None:
     plan, lock = writing.refining.source.plan, Lock()
-    missing = step.undone()
+    missing = step.undone(range(len(plan)))
     done = len(plan) - len(missing)
     read = plan.bytes - sum(plan.part(number).bytes for number in missing)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,12 @@ from folio.corpus.sources import Plan, Sides
 from folio.errors import DataError
 from folio.shards.config import ShardsConfig
 from folio.shards.format import dtype_for
-from folio.shards.journal import Workplace, partial_folder, workplace
+from folio.shards.journal import Workplace, partial_folder, read_journal, workplace
 from folio.shards.parts import duplicates
 from folio.shards.parts.allotment import Allotment
 from folio.shards.parts.encode import EncodeParts
 from folio.shards.parts.job import PartJob
-from folio.shards.parts.journal import SIDES, records_in
+from folio.shards.parts.journal import SIDES, is_there, records_in
 from folio.shards.parts.refining import Refining
 from folio.shards.worker import Encoding
 from folio.shards.write import job_of
@@ -40,12 +40,14 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class Step:
-    """Either a ``job`` for every part, with the numbers of those ``undone``, or something to do ``once``."""
+    """Either a ``job`` for every part, with those of some numbers that are ``undone``, or something to do ``once``,
+    that leaves the file ``leaves``."""
 
     name: str
     job: PartJob[Any] | None = None
-    undone: Callable[[], list[int]] = list
+    undone: Callable[[Iterable[int]], list[int]] = list
     once: Callable[[], object] | None = None
+    leaves: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,11 @@ class Writing:
 
         :class:`folio.corpus.sources.SourceChanged` if what lies there is of another plan of the source.
         """
-        plan = partial_folder(self.to) / PLAN
-        self._refuse_changed(plan)
+        self._refuse_changed()
         with workplace(self.to, self.job) as place:
-            write_file(plan, self.refining.source.plan.model_dump_json())
+            write_file(partial_folder(self.to) / PLAN, self.refining.source.plan.model_dump_json())
             self.folder.mkdir(exist_ok=True)
+            place.holds_work |= any(self.folder.iterdir())
             yield place
 
     def before_encoding(self) -> list[Step]:
@@ -96,8 +98,13 @@ class Writing:
         if duplicates.compares_exactly(quality):
             find = partial(duplicates.find_candidates, self.folder, self.parts)
             compare = duplicates.ShingleParts(self.refining, self.folder)
-            steps += [Step("candidates", once=find), Step(shingles, compare, partial(self._undone, shingles))]
-        return [*steps, Step("decide", once=partial(duplicates.decide, self.folder, self.parts, quality))]
+            left = self.folder / duplicates.CANDIDATES
+            steps += [
+                Step("candidates", once=find, leaves=left),
+                Step(shingles, compare, partial(self._undone, shingles)),
+            ]
+        decide = partial(duplicates.decide, self.folder, self.parts, quality)
+        return [*steps, Step("decide", once=decide, leaves=self.folder / duplicates.DECIDED)]
 
     def encoding_step(self) -> Step:
         """The last step for every part; what is left is to merge them, as :func:`folio.shards.parts.write_parts`
@@ -108,21 +115,48 @@ class Writing:
         job = EncodeParts(refining, self.sides, self.encoding, self.folder, self.allotment.needs_layouts)
         return Step("encode", job, self._unencoded)
 
-    def _undone(self, step: str) -> list[int]:
-        return duplicates.undone(self.folder, step, range(self.parts))
+    def steps(self) -> list[Step]:
+        """All of them."""
+        return [*self.before_encoding(), self.encoding_step()]
 
-    def _unencoded(self) -> list[int]:
-        known = records_in(self.folder)
-        return [number for number in range(self.parts) if number not in known]
+    @property
+    def merged(self) -> int:
+        """So many of the first parts are in the shards."""
+        journal = read_journal(self.to)
+        return journal.splits[SIDES[0]].chunks if journal is not None and journal.splits else 0
 
-    def _refuse_changed(self, plan: Path) -> None:
-        with suppress(OSError, ValidationError):
-            stored = Plan.model_validate_json(plan.read_bytes())
+    @property
+    def between(self) -> str:
+        """What else was done to the documents; see :meth:`with_between`."""
+        return str(self.job["source"].get("between", ""))
+
+    def with_between(self, name: str) -> Writing:
+        """The same, but for what someone else does to the documents before they are encoded. ``name`` tells that from
+        all else that might be done, is part of what the shards are made from, and stands in their manifest."""
+        return replace(self, job={**self.job, "source": {**self.job["source"], "between": name}})
+
+    def _undone(self, step: str, numbers: Iterable[int]) -> list[int]:
+        return duplicates.undone(self.folder, step, numbers)
+
+    def _unencoded(self, numbers: Iterable[int]) -> list[int]:
+        known, merged, dtype = records_in(self.folder), self.merged, self.encoding.dtype
+        waiting = (number for number in numbers if number >= merged)
+        return [each for each in waiting if each not in known or not is_there(self.folder, known[each], dtype)]
+
+    def _refuse_changed(self) -> None:
+        if (stored := known_plan(self.to)) is not None:
             try:
                 self.refining.source.plan.check(stored)
             except DataError as error:
-                remedy = f"Restore it to go on, or remove '{plan.parent}' to begin anew."
+                remedy = f"Restore it to go on, or remove '{partial_folder(self.to)}' to begin anew."
                 raise type(error)(error.problem, remedy) from None
+
+
+def known_plan(to: Path) -> Plan | None:
+    """The plan of the source by which an unfinished writing to ``to`` began."""
+    with suppress(OSError, ValidationError):
+        return Plan.model_validate_json((partial_folder(to) / PLAN).read_bytes())
+    return None
 
 
 def plan_writing(

@@ -72,7 +72,7 @@ def held_out(models: Sequence[str], corpus: str | None, text: str | None, tail: 
 
 
 def _corpus_of_run(model: Path) -> CorpusConfig | None:
-    """The corpus of the run that ``model`` is, or lies in; None if it has none, or was given shards or examples."""
+    """The corpus of the run that ``model`` is, or lies in; None if it has none: shards, a source, or examples."""
     run = run_of(model)
     recipe = None if run is None else recipe_of(run)
-    return None if recipe is None or recipe.shards.path is not None else recipe.corpus
+    return recipe.corpus if recipe is not None and recipe.corpus_is_read else None

@@ -36,12 +36,12 @@ def oracle_measure(recipe: Recipe, tokenizer: Tokenizer, runtime: Runtime) -> Me
 
     A continuation has three times its prompt's tokens, at temperature 1, one for each prompt, with the same seeds every
     time. A model of which nothing can be judged yet has a measurement without scores. :class:`ConfigError` where the
-    run has shards for its text, besides what opening the oracle and drawing prompts raise.
+    run's text is shards or a source, besides what opening the oracle and drawing prompts raise.
     """
     config = recipe.evaluation
     assert config.oracle is not None
-    if recipe.shards.path is not None:
-        raise ConfigError("evaluation.oracle draws prompts from the corpus, and this run has shards alone")
+    if not recipe.corpus_is_read:
+        raise ConfigError("evaluation.oracle draws prompts from a corpus, and this run's text is shards or a source")
     corpus = open_corpus(recipe.corpus)
     writer = Writer(THIS, Path(), tokenizer, model_for_vocabulary(recipe.model, tokenizer.vocab_size))
     judge = open_judge(model_folder(config.oracle), runtime, "fp32")
