@@ -26,9 +26,9 @@ from folio.shards import Shards, ShardsConfig, open_shards, verify_shards, write
 from folio.shards.files import SplitWriter
 from folio.shards.format import UINT16
 from folio.shards.journal import partial_folder
-from folio.shards.mix import MixProgress, mix_shards
-from folio.shards.mix_plan import MixConfig, plan_mixture
-from folio.shards.runs import Runs
+from folio.shards.mixing.mix import MixProgress, mix_shards
+from folio.shards.mixing.plan import MixConfig, plan_mixture
+from folio.shards.mixing.runs import Runs
 from folio.shards.stream import Ids, TokenStream
 
 EOT = 256
@@ -135,8 +135,8 @@ def test_the_bytes_depend_on_sources_and_settings_alone(two: dict[str, Shards], 
 SCRIPT = """
 import sys, time, pathlib
 from folio.shards import open_shards
-from folio.shards.mix import mix_shards
-from folio.shards.mix_plan import MixConfig
+from folio.shards.mixing.mix import mix_shards
+from folio.shards.mixing.plan import MixConfig
 base = pathlib.Path(sys.argv[1])
 sources = {{name: open_shards(base / name) for name in ("web", "books")}}
 mix_shards(sources, base / "mix", MixConfig(run_tokens=200, tokens_per_shard=5000), lambda progress: time.sleep({slow}))

@@ -118,7 +118,7 @@ def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Term
 
 def _shards_of_source(recipe: Recipe, tokenizer: Tokenizer, terminal: Terminal, verify: bool) -> Shards:
     """Their name in the cache is made of the text and all that is asked of it."""
-    from folio.shards.parts.engine_config import EngineConfig
+    from folio.shards.machines.config import EngineConfig
     from folio.verbs.sources import plan_source, write_source
 
     source, config, home = recipe.source, recipe.shards, _cached("shards")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from folio.corpus.quality import QualityConfig, QualityReport
     from folio.corpus.sources import PartCounts
     from folio.shards.config import ShardsConfig
+    from folio.shards.machines.config import EngineConfig
     from folio.shards.parts.config import DividedSourceOptions
-    from folio.shards.parts.engine_config import EngineConfig
     from folio.shards.parts.merge import PartsProgress
     from folio.shards.parts.write import PartsWritten
     from folio.shards.parts.writing import Writing
@@ -55,7 +55,7 @@ def plan_source(
 
 def write_source(writing: Writing, engine: EngineConfig, workers: int, terminal: Terminal) -> PartsWritten | None:
     """Do it, with a bar for each step that is done with every part; None where a cluster was given it to do."""
-    from folio.shards.parts.engines import write_with
+    from folio.shards.machines.engines import write_with
 
     with _Bars(writing, terminal) as bars:
         return write_with(writing, engine, workers, (), bars.show)

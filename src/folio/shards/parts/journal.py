@@ -149,6 +149,16 @@ def _sound_lines(content: bytes) -> tuple[dict[int, PartRecord], int]:
     return records, sound
 
 
+def process_file(folder: Path, rank: int) -> Path:
+    """Where the process that does a rank leaves its number, while it does."""
+    return folder / f"rank-{rank:05d}.process"
+
+
+def processes_in(folder: Path) -> bool:
+    """Whether any machine's process does a share of the work in ``folder``, or was killed while it did."""
+    return any(folder.glob("rank-*.process"))
+
+
 def part_file(folder: Path, number: int, side: str) -> Path:
     """Where one side of a part lies until it is merged: its ids, with nothing before or behind them."""
     return folder / f"{number:08d}.{side}.ids"

@@ -28,10 +28,10 @@ from folio.shards.parts.journal import (
     is_whole,
     layout_of,
     part_file,
+    processes_in,
     records_in,
 )
 from folio.shards.parts.pool import PartsPool
-from folio.shards.parts.ranks import processes_in
 from folio.shards.parts.writing import Writing
 from folio.shards.write import SAVE_EVERY_S
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from tyro.conf import Positional
 
-from folio.shards.mix_plan import MixConfig
+from folio.shards.mixing.plan import MixConfig
 from folio.verbs.action import Action, Outcome, Terminal
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class MixOptions(MixConfig):
 
 def mix(options: MixOptions, terminal: Terminal) -> Outcome:
     """Open and compare every source, then write the mixture."""
-    from folio.shards.mix import MixProgress, mix_shards
+    from folio.shards.mixing.mix import MixProgress, mix_shards
 
     named = dict(zip(names_of(options.sources), options.sources, strict=True))
     sources = _opened(named, options.tokenizer, terminal)

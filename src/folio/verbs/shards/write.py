@@ -13,8 +13,8 @@ from folio.corpus.config import CorpusConfig
 from folio.corpus.quality.config import QualityConfig
 from folio.errors import ConfigError
 from folio.shards.config import ShardsConfig
+from folio.shards.machines.config import EngineConfig
 from folio.shards.parts.config import DividedSourceOptions
-from folio.shards.parts.engine_config import EngineConfig
 from folio.shards.token_count import TokenCount
 from folio.verbs.action import Outcome, Terminal
 from folio.verbs.shards.looking import described, show

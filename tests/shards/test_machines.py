@@ -23,12 +23,12 @@ from folio.corpus.quality import QualityConfig
 from folio.corpus.sources import ByHash, open_source
 from folio.errors import ArtifactError, ConfigError, DataError, RankLost
 from folio.shards import ShardsConfig, write_shards
+from folio.shards.machines.config import EngineConfig
+from folio.shards.machines.engines import write_with
+from folio.shards.machines.nodes import set_up
 from folio.shards.parts.allotment import Allotment
-from folio.shards.parts.engine_config import EngineConfig
-from folio.shards.parts.engines import write_with
 from folio.shards.parts.journal import Journals, PartRecord, PartsJournal, SideRecord
 from folio.shards.parts.merge import PartsProgress
-from folio.shards.parts.nodes import set_up
 from folio.shards.parts.refining import Refining
 from folio.shards.parts.write import finish_writing
 from folio.shards.parts.writing import Writing, plan_writing
@@ -68,11 +68,11 @@ NODE = """
 import sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from test_parts_engines import planned
+from test_machines import planned
 from folio.artifacts import read_manifest
 from folio.errors import DataError, UserError
-from folio.shards.parts.engine_config import EngineConfig
-from folio.shards.parts.engines import write_with
+from folio.shards.machines.config import EngineConfig
+from folio.shards.machines.engines import write_with
 engine = EngineConfig(kind="datatrove", tasks=4, nodes=2, node={node}, patience_s=60)
 tell = lambda progress: print(progress.note, flush=True) if progress.note else None
 try:
@@ -222,7 +222,7 @@ def keeps(text: str) -> bool:
 def test_blocks_carry_filters_of_others_between_them_under_their_name(folder: Path, tmp_path: Path) -> None:
     from datatrove.pipeline.filters import LambdaFilter
 
-    from folio.shards.parts.blocks import PartsMerger, pipeline
+    from folio.shards.machines.blocks import PartsMerger, pipeline
 
     plain = planned(folder, tmp_path / "s")
     writing = plain.with_between("first letter from g on")
@@ -255,7 +255,7 @@ def test_blocks_carry_filters_of_others_between_them_under_their_name(folder: Pa
 def test_parts_of_which_a_filter_leaves_nothing_are_done(folder: Path, tmp_path: Path) -> None:
     from datatrove.pipeline.filters import LambdaFilter
 
-    from folio.shards.parts.blocks import pipeline
+    from folio.shards.machines.blocks import pipeline
 
     writing = planned(folder, tmp_path / "s").with_between("the last but one part")
     set_up(writing)
@@ -270,7 +270,7 @@ def test_parts_of_which_a_filter_leaves_nothing_are_done(folder: Path, tmp_path:
 
 
 def test_a_block_between_that_changes_the_order_is_refused(folder: Path, tmp_path: Path) -> None:
-    from folio.shards.parts.blocks import PartsEncoder, PartsRead, PartsReader
+    from folio.shards.machines.blocks import PartsEncoder, PartsRead, PartsReader
 
     writing = planned(folder, tmp_path / "s").with_between("reversed")
     set_up(writing)
@@ -369,7 +369,7 @@ def test_ray_writes_what_one_machine_writes(folder: Path, tmp_path: Path) -> Non
 
 
 def test_with_a_budget_no_more_is_encoded_than_it_is_expected_to_take(folder: Path, tmp_path: Path) -> None:
-    from folio.shards.parts.blocks import pipeline
+    from folio.shards.machines.blocks import pipeline
 
     writing = planned(folder, tmp_path / "s", BUDGET)
     set_up(writing)
@@ -417,7 +417,9 @@ def test_settings_that_do_not_fit_are_refused(given: dict[str, Any], message: st
 
 
 def test_nothing_loads_datatrove_before_it_is_needed() -> None:
-    modules = "folio.shards, folio.shards.parts.engines, folio.shards.parts.executors, folio.shards.parts.slurm"
+    modules = (
+        "folio.shards, folio.shards.machines.engines, folio.shards.machines.executors, folio.shards.machines.slurm"
+    )
     check = f"import sys, {modules}; assert not {{'datatrove', 'ray', 'loguru', 'torch'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
@@ -426,7 +428,7 @@ def test_without_datatrove_a_block_says_what_to_install() -> None:
     check = (
         "import sys; sys.modules['datatrove'] = None\n"
         "from folio.errors import MissingExtra\n"
-        "from folio.shards.parts.blocks import PartsRead, PartsReader\n"
+        "from folio.shards.machines.blocks import PartsRead, PartsReader\n"
         "try: PartsReader(None, PartsRead())\n"
         "except MissingExtra as error: print(error)\n"
     )

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from folio.errors import DataError, UserError
-from folio.shards.parts.engine_config import EngineConfig
+from folio.shards.machines.config import EngineConfig
+from folio.shards.parts.journal import process_file
 
 TASKS_A_NODE = 128
 """Shares for each node unless the user chooses: more than it has cores, so that they end at about the same time."""
@@ -26,16 +27,6 @@ def tasks_of(engine: EngineConfig, workers: int, parts: int) -> int:
 def ranks_of(node: int, nodes: int, tasks: int) -> range:
     """The shares of one node, as even as they can be."""
     return range(node * tasks // nodes, (node + 1) * tasks // nodes)
-
-
-def process_file(folder: Path, rank: int) -> Path:
-    """Where the process that does a rank leaves its number, while it does."""
-    return folder / f"rank-{rank:05d}.process"
-
-
-def processes_in(folder: Path) -> bool:
-    """Whether any machine's process does a share of the work in ``folder``, or was killed while it did."""
-    return any(folder.glob("rank-*.process"))
 
 
 def failure_file(folder: Path, rank: int) -> Path:

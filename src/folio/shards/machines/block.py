@@ -8,8 +8,9 @@ from typing import Any
 
 from folio.artifacts import write_file
 from folio.errors import MissingExtra, UserError, require
+from folio.shards.machines.ranks import failure_file, written_down
 from folio.shards.parts.job import Told
-from folio.shards.parts.ranks import failure_file, process_file, written_down
+from folio.shards.parts.journal import process_file
 from folio.shards.parts.writing import Step, Writing
 from folio.shards.write import is_done
 

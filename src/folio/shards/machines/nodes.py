@@ -15,10 +15,10 @@ from folio.artifacts import Parent
 from folio.errors import ArtifactError, Interrupted, RankLost
 from folio.locks import locked
 from folio.shards.journal import partial_folder, read_journal
-from folio.shards.parts.engine_config import EngineConfig
-from folio.shards.parts.executors import Executors, ExecutorsProcess
-from folio.shards.parts.ranks import Failures, forget, lost_ranks, ranks_of, tasks_of
-from folio.shards.parts.watching import ENCODE, Patience, Watch
+from folio.shards.machines.config import EngineConfig
+from folio.shards.machines.executors import Executors, ExecutorsProcess
+from folio.shards.machines.ranks import Failures, forget, lost_ranks, ranks_of, tasks_of
+from folio.shards.machines.watching import ENCODE, Patience, Watch
 from folio.shards.parts.write import PartsWritten, Tell, finish_writing
 from folio.shards.parts.writing import PLAN, Step, Writing
 from folio.shards.pool import cores

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from folio.artifacts import Parent
 from folio.errors import ConfigError
-from folio.shards.parts.engine_config import EngineConfig
-from folio.shards.parts.executors import Executors, ExecutorsProcess
+from folio.shards.machines.config import EngineConfig
+from folio.shards.machines.executors import Executors, ExecutorsProcess
+from folio.shards.machines.nodes import Node, set_up
+from folio.shards.machines.ranks import tasks_of
+from folio.shards.machines.slurm import check_slurm, slurm_folder
 from folio.shards.parts.merge import PartsProgress
-from folio.shards.parts.nodes import Node, set_up
-from folio.shards.parts.ranks import tasks_of
-from folio.shards.parts.slurm import check_slurm, slurm_folder
 from folio.shards.parts.write import PartsWritten, Tell, finish_writing
 from folio.shards.parts.writing import Writing
 from folio.shards.pool import cores

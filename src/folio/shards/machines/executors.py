@@ -20,7 +20,7 @@ from typing import Any
 from folio.artifacts import Parent
 from folio.errors import require
 from folio.shards.child import Child
-from folio.shards.parts.engine_config import EngineConfig
+from folio.shards.machines.config import EngineConfig
 from folio.shards.parts.writing import Writing
 from folio.shards.worker import serve
 
@@ -49,7 +49,7 @@ class Executors:
         """The ``ranks`` of a step, of ``tasks`` in all, on this machine or by Ray; what they print is in ``logs``."""
         from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor
 
-        from folio.shards.parts.blocks import pipeline
+        from folio.shards.machines.blocks import pipeline
 
         _into(logs / "output.log")
         common = {"tasks": tasks, "logging_dir": str(logs), "skip_completed": False}
@@ -89,7 +89,7 @@ class Executors:
 
     def submit(self, tasks: int, parents: Iterable[Parent], logs: Path) -> list[tuple[str, str]]:
         """Every step as jobs of SLURM, each after the one before; name and number of each."""
-        from folio.shards.parts.slurm import submit
+        from folio.shards.machines.slurm import submit
 
         _into(logs / "submitting.log")
         return submit(self.writing, self.engine, self.workers, tasks, parents, logs)
@@ -100,7 +100,7 @@ class ExecutorsProcess(Child):
 
     def __init__(self, executors: Executors) -> None:
         remedy = "Run the same command again with fewer workers: what is done is kept."
-        super().__init__("folio.shards.parts.executors", "the process that runs datatrove", remedy)
+        super().__init__("folio.shards.machines.executors", "the process that runs datatrove", remedy)
         self.say(pickle.dumps(executors))
         self.answer()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from folio.artifacts import Parent, write_file
 from folio.errors import ArtifactError, ConfigError
-from folio.shards.parts.engine_config import EngineConfig
+from folio.shards.machines.config import EngineConfig
 from folio.shards.parts.writing import Writing
 
 SUBMITTED = "submitted.json"
@@ -54,7 +54,7 @@ def submit(
     """
     from datatrove.executor import SlurmPipelineExecutor
 
-    from folio.shards.parts.blocks import MERGE, PartsMerger, pipeline
+    from folio.shards.machines.blocks import MERGE, PartsMerger, pipeline
 
     steps = [(step.name, pipeline(writing, step.name), 1 if step.once else tasks) for step in writing.steps()]
     executors: list[Any] = []

@@ -16,7 +16,7 @@ from folio.corpus.document import Document
 from folio.corpus.quality import QualityReport
 from folio.corpus.sources import PartCounts
 from folio.errors import ConfigError, DataError
-from folio.shards.parts.block import AtWork, Block
+from folio.shards.machines.block import AtWork, Block
 from folio.shards.parts.encode import EncodeParts, PartWriter
 from folio.shards.parts.job import Told
 from folio.shards.parts.journal import Journals, PartRecord, PartsJournal

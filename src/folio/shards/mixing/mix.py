@@ -19,8 +19,8 @@ from folio.shards.folder import Shards, open_shards
 from folio.shards.format import dtype_for
 from folio.shards.journal import Workplace, partial_folder, workplace
 from folio.shards.manifest import KIND, shards_manifest
-from folio.shards.mix_plan import MixConfig, Share, plan_mixture
-from folio.shards.runs import Runs
+from folio.shards.mixing.plan import MixConfig, Share, plan_mixture
+from folio.shards.mixing.runs import Runs
 from folio.shards.stream import TokenStream
 from folio.shards.worker import NO_ROOM
 from folio.shards.write import is_done
@@ -56,7 +56,7 @@ def mix_shards(
     that finds its work done returns at once. Memory is some megabytes, whatever the sizes.
 
     Raises :class:`ArtifactError` for sources of different tokenizers, when ``to`` holds something else or the disk is
-    full; :class:`ConfigError` as :func:`~folio.shards.mix_plan.plan_mixture` does; :class:`DataError` for a source
+    full; :class:`ConfigError` as :func:`~folio.shards.mixing.plan.plan_mixture` does; :class:`DataError` for a source
     without training documents; :class:`Interrupted` on Ctrl-C.
     """
     config = config or MixConfig()
