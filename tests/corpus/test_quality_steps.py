@@ -229,7 +229,7 @@ def test_any_text_passes_through_every_step(texts: list[str]) -> None:
 
 
 def test_a_recipe_says_what_is_wrong_with_it() -> None:
-    assert build(QualityConfig, {"gopher": True, "near": {"bands": 14, "rows": 8}}).near.bands == 14
+    assert build(QualityConfig, {"duplicates": "near", "near": {"bands": 14, "rows": 8}}).near.bands == 14
     with pytest.raises(ConfigError, match="did you mean gopher_repetition"):
         build(QualityConfig, {"gopher_repetitions": True})
     assert to_toml(EVERYTHING).count("[") >= 3

@@ -140,7 +140,8 @@ def test_the_parts_have_the_outcome_of_one_walk(folder: Path, tmp_path: Path) ->
     done = write(folder, tmp_path / "s", 2, quality)
     report = QualityReport()
     walk = QualitySteps(quality).walk(lambda: [Document(str(n), text, "") for n, text in enumerate(texts())], report)
-    assert sorted(both(tmp_path / "s")) == sorted(document.text for document in walk)
+    assert len(list(walk)) == 80
+    assert sorted(both(tmp_path / "s")) == sorted(words(1500, seed) for seed in range(80))  # the first of each stays
     assert [row[:3] for row in done.report.rows()] == [row[:3] for row in report.rows()]
     kept = json.loads((tmp_path / "s" / "documents.json").read_text())
     assert QualityReport.from_record(kept["quality"]) == done.report
@@ -166,6 +167,31 @@ def test_a_survey_that_was_stopped_goes_on_and_a_damaged_part_of_it_is_made_anew
     assert [progress.parts for progress in seen if progress.step == "survey"] == [12]
     write(folder, tmp_path / "whole", 1, quality)
     assert read_manifest(tmp_path / "s").id == read_manifest(tmp_path / "whole").id
+
+
+def test_what_a_budget_leaves_out_drops_nothing_before_it(tmp_path: Path) -> None:
+    """The second half repeats the first, longer."""
+    first = [words(800, seed) for seed in range(40)]
+    pq.write_table(pa.table({"text": first}), tmp_path / "a.parquet", row_group_size=10)
+    second = [*first[:20], *(f"{text} and a few words more" for text in first[20:])]
+    pq.write_table(pa.table({"text": second}), tmp_path / "b.parquet", row_group_size=10)
+    budget = sum(len(text) + 1 for text in first)
+    done = write(tmp_path, tmp_path / "s", 2, QualityConfig(duplicates="near"), tokens=budget)
+    assert not done.report.dropped
+    assert sorted(both(tmp_path / "s")) == sorted(first)
+    whole = write(tmp_path, tmp_path / "whole", 2, QualityConfig(duplicates="near"))
+    assert sum(tally.documents for tally in whole.report.dropped.values()) == 40
+    assert sorted(both(tmp_path / "whole")) == sorted(first)
+
+
+def test_a_survey_stopped_by_the_user_is_kept(folder: Path, tmp_path: Path) -> None:
+    def stop(progress: PartsProgress) -> None:
+        if progress.step == "survey" and progress.parts >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        write(folder, tmp_path / "s", 1, QualityConfig(duplicates="exact"), on_progress=stop)
+    assert len(list((tmp_path / "s.partial").glob("parts-*/*.survey.npz"))) >= 3
 
 
 def test_documents_alike_in_everything_are_told_apart(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from folio.errors import DataError
 from folio.tokenizer import Tokenizer
 from folio.tokenizer.alphabet import BYTE_OF, CHAR_OF
+from folio.tokenizer.byte_level import SHORT_CHARACTERS
 from folio.tokenizer.patterns import TIKTOKEN_PATTERNS
 from folio.tokenizer.pieces import pieces
 
@@ -77,6 +78,15 @@ def test_ids_fit_the_array_type(bpe: Tokenizer) -> None:
     assert array.dtype == np.uint16
     assert bpe.encode_array("").shape == (0,)
     assert bpe.decode(array) == "We know't"
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_arrays_and_lists_agree_about_the_length_up_to_which_text_is_encoded_in_one_call(
+    bpe: Tokenizer, over: int
+) -> None:
+    text = ("We know't, Cæsar. " * (SHORT_CHARACTERS // 18 + 1))[: SHORT_CHARACTERS + over]
+    assert len(text) == SHORT_CHARACTERS + over
+    assert bpe.encode_array(text).tolist() == bpe.encode(text)
 
 
 def test_an_id_beyond_the_vocabulary_is_refused(bpe: Tokenizer) -> None:

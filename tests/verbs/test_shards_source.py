@@ -119,6 +119,12 @@ def test_decontamination_drops_planted_items(texts: Path, run: Run, tmp_path: Pa
         (["--corpus.nfc", "--tokens", "1k"], "--tokens means a source"),
         (["--quality.languages", "xx"], "xx"),
         (["--source.configuration", "en"], "no hub dataset"),
+        (["--source.revision", "v1"], "has no revision 'v1'"),
+        (["--tokens", "1k", "--source.held-out", "first-shard"], "leaves nothing to train on"),
+        (["--source.held-out", "first-file", "--source.validation-fraction", "0.2"], "held out by hash"),
+        (["--quality.near.bands", "9"], "duplicates = 'near'"),
+        (["--quality.language-confidence", "0.9"], "none is named"),
+        (["--quality.contamination.n", "9"], "source.decontaminate"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_and_nothing_is_left(
@@ -189,3 +195,35 @@ batch_tokens = 64
 def test_source_keys_need_a_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "shakespeare", "--source.tokens", "1M", "--out", str(tmp_path / "run")]) == 2
     assert "give source.path" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_when_its_source_is_gone(texts: Path, tokenizer: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f"""
+[source]
+path = "{texts}"
+validation_fraction = 0.3
+[tokenizer]
+path = "{tokenizer}"
+[model]
+n_layer = 1
+n_head = 1
+n_embd = 16
+block_size = 16
+[train]
+steps = 2
+batch_tokens = 64
+"""
+    )
+    run = tmp_path / "run"
+    assert main(["train", str(recipe), "--out", str(run)]) == 0
+    texts.rename(tmp_path / "elsewhere")
+    assert main(["train", "--resume", str(run), "--train.steps", "3"]) == 0
+    assert main(["train", str(recipe), "--out", str(tmp_path / "another")]) == 2
+
+
+def test_a_source_that_lacks_what_was_asked_says_so(texts: Path, run: Run) -> None:
+    flags = ("--tokens", "1M", "--source.validation-fraction", "0.3")
+    assert "not the 1,000,000 asked for" in run(texts, *flags)
+    assert run(texts, *flags, "--json")["lacking_tokens"] > 0

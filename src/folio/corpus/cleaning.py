@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from folio.corpus.document import Document
 
@@ -41,7 +41,7 @@ def clean(documents: Iterable[Document], counts: CleaningCounts, *, nfc: bool, d
         if nfc and not unicodedata.is_normalized("NFC", text):
             text = unicodedata.normalize("NFC", text)
             counts.nfc_normalized += 1
-        if not text.strip():
+        if not text or text.isspace():
             counts.empty += 1
             continue
         if deduplicate:
@@ -52,4 +52,4 @@ def clean(documents: Iterable[Document], counts: CleaningCounts, *, nfc: bool, d
             seen.add(digest)
         counts.kept += 1
         counts.characters += len(text)
-        yield document if text is document.text else Document(document.id, text, document.source)
+        yield document if text is document.text else replace(document, text=text)

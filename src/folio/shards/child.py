@@ -24,7 +24,8 @@ class Child:
     def __init__(self, module: str, ended: str, remedy: str) -> None:
         bootstrap = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
         command = [sys.executable, "-c", bootstrap, json.dumps(sys.path)]
-        surroundings = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        # One thread each: those of the library behind numpy's products would only turn round while they wait for one.
+        surroundings = {"OPENBLAS_NUM_THREADS": "1", **os.environ, "TOKENIZERS_PARALLELISM": "false"}
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=surroundings)
         self._ended, self._remedy = ended, remedy
 

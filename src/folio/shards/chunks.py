@@ -24,11 +24,12 @@ CHECKED_CHARACTERS = 64
 
 
 class Piece(NamedTuple):
-    """A document's text, or a part of it, as UTF-8."""
+    """A document's text, or a part of it, and how many bytes of UTF-8 it is."""
 
     document: str
     starts_document: bool
-    text: bytes
+    text: str
+    text_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +50,43 @@ class Chunk:
 
 
 def chunks_of(
-    documents: Iterable[Document], tokenizer: Tokenizer, on_note: Callable[[str], None] = lambda note: None
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    on_note: Callable[[str], None] = lambda note: None,
+    *,
+    digested: bool = True,
 ) -> Iterator[Chunk]:
     """``documents`` in order as chunks of at least ``CHUNK_BYTES`` (the last may be less).
 
-    ``on_note`` is told of a document too long for a chunk that has to be encoded in one piece all the same.
+    ``on_note`` is told of a document too long for a chunk that has to be encoded in one piece all the same. Digests
+    are empty unless ``digested``: they cost a hundredth of what encoding does.
     Raises :class:`DataError` for a document that cannot be read or is not Unicode text.
     """
     pieces: list[Piece] = []
     size, digest = 0, ""
     for piece in _pieces(documents, tokenizer, on_note):
         pieces.append(piece)
-        size += len(piece.text)
+        size += piece.text_bytes
         if size >= CHUNK_BYTES:
-            yield (chunk := _chunk(pieces, digest))
-            pieces, size, digest = [], 0, chunk.counts.digest
+            digest = _digest(pieces, digest) if digested else ""
+            yield _chunk(pieces, size, digest)
+            pieces, size = [], 0
     if pieces:
-        yield _chunk(pieces, digest)
+        yield _chunk(pieces, size, _digest(pieces, digest) if digested else "")
 
 
-def _chunk(pieces: list[Piece], digest: str) -> Chunk:
-    state = hashlib.sha256(digest.encode())
+def _chunk(pieces: list[Piece], size: int, digest: str) -> Chunk:
+    return Chunk(tuple(pieces), ChunkCounts(sum(piece.starts_document for piece in pieces), size, digest))
+
+
+def _digest(pieces: list[Piece], before: str) -> str:
+    state = hashlib.sha256(before.encode())
     for piece in pieces:
         name = piece.document.encode("utf-8", "surrogatepass")
-        state.update(f"{piece.starts_document}:{len(name)}:{len(piece.text)}:".encode())
+        state.update(f"{piece.starts_document}:{len(name)}:{piece.text_bytes}:".encode())
         state.update(name)
-        state.update(piece.text)
-    counts = ChunkCounts(
-        documents=sum(piece.starts_document for piece in pieces),
-        text_bytes=sum(len(piece.text) for piece in pieces),
-        digest=state.hexdigest(),
-    )
-    return Chunk(tuple(pieces), counts)
+        state.update(piece.text.encode("utf-8"))
+    return state.hexdigest()
 
 
 def _pieces(documents: Iterable[Document], tokenizer: Tokenizer, on_note: Callable[[str], None]) -> Iterator[Piece]:
@@ -88,7 +94,7 @@ def _pieces(documents: Iterable[Document], tokenizer: Tokenizer, on_note: Callab
         starts = True
         for text in safe_pieces(document.text, tokenizer):
             try:
-                encoded = text.encode("utf-8")
+                size = len(text) if text.isascii() else len(text.encode("utf-8"))
             except UnicodeEncodeError:
                 raise DataError(
                     f"document '{document.id}' is not Unicode text: it holds half of a surrogate pair",
@@ -96,7 +102,7 @@ def _pieces(documents: Iterable[Document], tokenizer: Tokenizer, on_note: Callab
                 ) from None
             if len(text) > 3 * PIECE_CHARACTERS:
                 on_note(f"document '{document.id}' has no safe place to cut: {len(text):,} characters in one piece")
-            yield Piece(document.id, starts, encoded)
+            yield Piece(document.id, starts, text, size)
             starts = False
 
 

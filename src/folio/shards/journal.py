@@ -60,8 +60,8 @@ class Workplace:
 
     def save(self) -> None:
         """Make the journal last; call after the files it speaks of have been synced."""
-        write_file(self._folder / "journal.json", self.journal.model_dump_json())
-        self.holds_work = any(done.tokens for done in self.journal.splits.values())
+        write_file(journal_file(self.target), self.journal.model_dump_json())
+        self.holds_work |= any(done.tokens for done in self.journal.splits.values())
 
     def publish(self) -> None:
         """Give the finished shards their name, in one step, and clear up."""
@@ -80,7 +80,7 @@ class Workplace:
 def read_journal(target: Path) -> Journal | None:
     """What the unfinished work for ``target`` says of itself; None if there is none, or it is damaged."""
     try:
-        return Journal.model_validate_json((partial_folder(target) / "journal.json").read_bytes())
+        return Journal.model_validate_json(journal_file(target).read_bytes())
     except (ValidationError, OSError):
         return None
 
@@ -88,6 +88,11 @@ def read_journal(target: Path) -> Journal | None:
 def partial_folder(target: Path) -> Path:
     """Where the unfinished work for ``target`` lies."""
     return target.with_name(target.name + ".partial")
+
+
+def journal_file(target: Path) -> Path:
+    """What says how far the unfinished work for ``target`` has come."""
+    return partial_folder(target) / "journal.json"
 
 
 @contextmanager
@@ -99,7 +104,7 @@ def workplace(target: Path, job: dict[str, Any]) -> Iterator[Workplace]:
     """
     refuse_occupied(target)
     folder = partial_folder(target)
-    known = folder / "journal.json"
+    known = journal_file(target)
     if folder.exists() and not known.exists() and set(os.listdir(folder)) - {"lock", "shards"}:
         raise ArtifactError(f"'{folder}' is needed for unfinished work but holds something else", "Remove it.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ notebook or the command line, and ends by itself when its parent is gone, howeve
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pickle
 import signal
@@ -44,17 +45,17 @@ class Encoding:
 
     def encode(self, pieces: tuple[Piece, ...]) -> Ids:
         """The ids of ``pieces`` one after the other, each document opened by the end-of-text id."""
-        parts = []
+        encode, opening, parts = self.tokenizer.encode_array, np.array([self.eot_id], dtype=self.dtype), []
         for piece in pieces:
+            if piece.starts_document:
+                parts.append(opening)
             try:
-                ids = self.tokenizer.encode_array(piece.text.decode("utf-8"))
+                parts.append(encode(piece.text))
             except UserError as error:
                 raise type(error)(f"document '{piece.document}': {error.problem}", error.remedy) from None
-            assert ids.size == 0 or int(ids.max()) < self.tokenizer.vocab_size
-            if piece.starts_document:
-                parts.append(np.array([self.eot_id], dtype=self.dtype))
-            parts.append(ids.astype(self.dtype, copy=False))
-        return np.concatenate(parts)
+        ids = np.concatenate(parts)
+        assert ids.size == 0 or int(ids.max()) < self.tokenizer.vocab_size
+        return ids.astype(self.dtype, copy=False)
 
 
 def send(stream: BinaryIO, message: bytes) -> None:
@@ -97,7 +98,7 @@ def serve(respond: Callable[[Any, Any, Callable[[Any], None]], Any]) -> None:
         answer: Any = None
         try:
             if first is None:
-                first = pickle.loads(message)
+                first = _first(message)
             else:
                 answer = respond(first, pickle.loads(message), say)
         except BrokenPipeError:
@@ -112,6 +113,16 @@ def serve(respond: Callable[[Any, Any, Callable[[Any], None]], Any]) -> None:
             say(answer)
         except BrokenPipeError:
             return
+
+
+def _first(message: bytes) -> Any:
+    """``message`` unpickled, and never looked at again by the garbage collector: it may hold a vocabulary."""
+    gc.disable()  # or it looks at the vocabulary again and again while that grows
+    try:
+        return pickle.loads(message)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _failure() -> RuntimeError:

@@ -18,6 +18,7 @@ def to_printable(token: bytes) -> str:
 
 def to_bytes(token: str) -> bytes:
     """The bytes that ``token`` writes; a token with any other character (a special one) stands for its UTF-8."""
-    if all(char in BYTE_OF for char in token):
-        return bytes(BYTE_OF[char] for char in token)
-    return token.encode()
+    try:
+        return bytes(map(BYTE_OF.__getitem__, token))
+    except KeyError:
+        return token.encode()

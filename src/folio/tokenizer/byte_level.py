@@ -15,13 +15,15 @@ from folio.tokenizer.alphabet import CHAR_OF, to_bytes, to_printable
 from folio.tokenizer.base import END_OF_TEXT, Tokenizer, as_ids, repair_surrogates, settings_for, spec_of, well_formed
 from folio.tokenizer.merges import is_ranked
 from folio.tokenizer.patterns import DIGITS_PATTERN, GPT2_PATTERN, TIKTOKEN_PATTERNS
-from folio.tokenizer.pieces import overflows, pieces
+from folio.tokenizer.pieces import LONGEST_SPACE, PIECE_CHARACTERS, overflows, pieces
 
 if TYPE_CHECKING:
     import tiktoken
 
 OF_UTF8 = [*range(0xC0), *range(0xC2, 0xF5)]
 """The bytes that occur in UTF-8: what a vocabulary needs to hold any text."""
+SHORT_CHARACTERS = min(PIECE_CHARACTERS, LONGEST_SPACE)
+"""Text up to this length is encoded in one call, as most documents are; longer text is cut, or looked at first."""
 _CUTS = ("Split", "Digits", "Punctuation")
 """Rules that only cut, unless they say that they remove."""
 GPT2_SIZE = 50_257
@@ -84,7 +86,15 @@ class ByteLevelTokenizer(Tokenizer):
             ids += self._encode_exactly(piece) if overflows(piece) else encoding.encode_ordinary(piece)
         return ids
 
+    @cached_property
+    def _encoding_of_any_text(self) -> tiktoken.Encoding | None:
+        """tiktoken, where text of moderate length needs nothing done to it before."""
+        as_it_is = self._spec.get("normalizer") is None and self._lacking is None
+        return self.tiktoken_encoding if as_it_is else None
+
     def _encode_plain_array(self, text: str) -> np.ndarray:
+        if len(text) <= SHORT_CHARACTERS and (direct := self._encoding_of_any_text) is not None:
+            return _numpy_ids(direct, text).astype(self.dtype)
         text = self._normalized(text)
         encoding = self.tiktoken_encoding
         if encoding is None:

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from folio.errors import ConfigError
 from folio.verbs.action import Terminal
 
 if TYPE_CHECKING:
     from folio.corpus.quality import QualityConfig, QualityReport
-    from folio.corpus.sources import PartCounts
+    from folio.corpus.sources import PartCounts, Plan
     from folio.shards.config import ShardsConfig
     from folio.shards.machines.config import EngineConfig
     from folio.shards.parts.config import DividedSourceOptions
@@ -33,18 +34,28 @@ def plan_source(
     to: Path,
     config: ShardsConfig,
     terminal: Terminal,
+    known: Plan | None = None,
 ) -> Writing:
-    """Look at the source that lies at ``path`` and say what it is; no text is read, nothing written."""
+    """Look at the source that lies at ``path`` and say what it is; no text is read, nothing written.
+
+    ``known`` is an earlier plan of it, which spares summing files that have not changed; without it the plan of
+    unfinished work for ``to``.
+    """
     from folio.corpus.sources import open_source
     from folio.shards.parts.refining import Refining
     from folio.shards.parts.writing import known_plan, plan_writing
 
-    source = open_source(division.reading(path), known=known_plan(to), tell=terminal.print)
+    source = open_source(division.reading(path), known=known or known_plan(to), tell=terminal.print)
     about = source.describe()
     rows = "" if about["rows"] is None else f", {about['rows']:,} rows"
     counts = f"{about['files']:,} files, {about['parts']:,} parts{rows}, {about['bytes'] / 1e6:,.1f} MB to read"
     terminal.print(f"source     {about['from']}: {counts}")
     contamination = None
+    if not division.decontaminate and quality.contamination != type(quality.contamination)():
+        raise ConfigError(
+            "quality.contamination.* says how to look for benchmark items, and no benchmark is named",
+            "Name some: source.decontaminate.",
+        )
     if division.decontaminate:
         from folio.verbs.decontamination import contamination_of
 
@@ -58,7 +69,18 @@ def write_source(writing: Writing, engine: EngineConfig, workers: int, terminal:
     from folio.shards.machines.engines import write_with
 
     with _Bars(writing, terminal) as bars:
-        return write_with(writing, engine, workers, (), bars.show)
+        written = write_with(writing, engine, workers, (), bars.show)
+    if written is not None and (lacking := lacking_tokens(writing, written)):
+        assert writing.budget is not None
+        there = writing.budget - lacking
+        terminal.print(f"the source holds {there:,} tokens, not the {writing.budget:,} asked for", style="yellow")
+    return written
+
+
+def lacking_tokens(writing: Writing, written: PartsWritten) -> int:
+    """How many of the tokens asked for the source does not hold."""
+    there = sum(written.shards.tokens(name) for name in written.shards.splits)
+    return max(0, (writing.budget or 0) - there)
 
 
 def show_documents(written: PartsWritten, terminal: Terminal) -> None:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from heapq import heappush, heappushpop
 from itertools import accumulate, islice
 
 from folio.corpus.corpus import Corpus
@@ -134,7 +135,7 @@ def _sampled(
     if None in rows and source.plan.bytes > READ_TWICE_BYTES and len(parts) > LEAST_FILES:
         files = _files_by_size([part.bytes for part in parts], seed)
         look = Look("sample", wanted=sample, seed=seed, places=len(files), places_of=len(parts), unit="files, by size")
-        return look, partial(_of_files, parts, files, read, sample, seed)
+        return look, partial(_of_files, source, files, read, sample, seed)
     if None in rows:
         rows = [count if count is not None else _counted(source, part) for part, count in zip(parts, rows, strict=True)]
     known = [count for count in rows if count is not None]
@@ -172,37 +173,37 @@ def _taken(pick: Pick, documents: Iterator[tuple[int, Document]]) -> Iterator[Do
 
 
 def _files_by_size(sizes: list[int], seed: int) -> dict[int, int]:
-    """File numbers, each with how often it is drawn: points evenly spaced along the bytes, from a random one on; as
-    many as come to ``READ_TWICE_BYTES``, within ``LEAST_FILES`` and ``PLACES``."""
+    """File numbers, each with how often it is drawn: a random point in each of equal stretches of the bytes; as many as
+    come to ``READ_TWICE_BYTES``, within ``LEAST_FILES`` and ``PLACES``."""
     ends = list(accumulate(sizes))
     points = max(LEAST_FILES, min(PLACES, len(sizes) * READ_TWICE_BYTES // max(1, ends[-1])))
-    offset = random.Random(f"folio sample {seed} {points} {ends[-1]}").random()
+    chance = random.Random(f"folio sample {seed} {points} {ends[-1]}")
     drawn: dict[int, int] = defaultdict(int)
     for point in range(points):
-        at = min(ends[-1] - 1, int((point + offset) * ends[-1] / points))
+        at = min(ends[-1] - 1, int((point + chance.random()) * ends[-1] / points))
         drawn[bisect_right(ends, at)] += 1
     return dict(drawn)
 
 
-def _of_files(
-    parts: list[Part],
-    files: dict[int, int],
-    read: Read,
-    sample: int,
-    seed: int,
-) -> Iterator[Drawn]:
-    """An equal number of documents for each time that a file was drawn; of a file, kept while it is read (reservoir
-    sampling, Vitter 1985, algorithm R)."""
-    points, given = sum(files.values()), 0
-    for place, (number, times) in enumerate(files.items()):
-        share = sample * (given + times) // points - sample * given // points
-        given += times
+def _of_files(source: Source, files: dict[int, int], read: Read, sample: int, seed: int) -> Iterator[Drawn]:
+    """Documents of the files drawn, each document of the source with the same chance; the files are read twice.
+
+    A file is drawn as often as its size has it, so a document of it is to be kept with a chance that is the inverse of
+    that: those with the lowest random number times size are kept (sequential Poisson sampling, Ohlsson 1998).
+    """
+    parts = {part.number: part for part in source.parts() if part.number in files}
+    lowest: list[tuple[float, int, int]] = []
+    for number, times in files.items():
         chance = random.Random(f"folio sample {seed} {number}")
-        held: list[tuple[int, Document]] = []
-        for count, (row, document) in enumerate(read(parts[number])):
-            if len(held) < share:
-                held.append((row, document))
-            elif (at := chance.randrange(count + 1)) < share:
-                held[at] = (row, document)
-        for _, document in sorted(held, key=lambda pair: pair[0]):
+        for row, _ in _numbered(source, PartCounts(), silently, parts[number]):
+            rank = -chance.random() * parts[number].bytes / times, number, row
+            if len(lowest) < sample:
+                heappush(lowest, rank)
+            else:
+                heappushpop(lowest, rank)
+    rows: dict[int, list[int]] = defaultdict(list)
+    for _, number, row in sorted(lowest, key=lambda rank: rank[1:]):
+        rows[number].append(row)
+    for place, (number, chosen) in enumerate(rows.items()):
+        for document in _taken(Pick(number, tuple(chosen), place), read(parts[number])):
             yield Drawn(document, place)

@@ -95,6 +95,14 @@ class QualityConfig(Table):
     """How near-duplicates are found."""
 
     @model_validator(mode="after")
+    def _nothing_is_in_vain(self) -> Self:
+        if self.duplicates != "near" and self.near != NearConfig():
+            raise ValueError("near.* is for duplicates = 'near'")
+        if not self.languages and self.language_confidence != type(self).model_fields["language_confidence"].default:
+            raise ValueError("language_confidence is for languages, and none is named")
+        return self
+
+    @model_validator(mode="after")
     def _least_is_below_most(self) -> Self:
         for unit in ("characters", "words"):
             least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,7 +37,7 @@ class Survey:
     digests: Ints
     """Of the texts, (documents,)."""
     names: Ints
-    """A 64-bit hash of source and id, (documents,)."""
+    """A 64-bit hash of source and id, or the place in a source that has parts, (documents,)."""
     lengths: Ints
     """In characters, (documents,)."""
     bands: Ints
@@ -92,6 +91,9 @@ class Duplicates:
     equally long ones by digest: each goes if a text that stays is a near-duplicate of it, and stays otherwise. So every
     text that goes is near one that stays, and no two texts that stay were found to be near each other; of a chain of
     texts, each near the next alone, the far end is not dragged along.
+
+    Of documents that have places the first stays, and they are taken in that order, so that none goes for the sake of
+    a later one, which a budget may leave out.
     """
 
     FIELDS: ClassVar = ("copied", "stays", "near")
@@ -122,10 +124,14 @@ class Duplicates:
 
 
 def find_duplicates(
-    found: Survey, config: NearConfig | None, shingles: Mapping[bytes, Ints] | None = None
+    found: Survey,
+    config: NearConfig | None,
+    shingles: Mapping[bytes, Ints] | None = None,
+    *,
+    in_order: bool = False,
 ) -> Duplicates:
     """Decide, from the ``shingles`` of all :func:`candidates`, or by bands alone without them, or without a ``config``
-    by equal texts alone.
+    by equal texts alone. ``in_order``: texts are taken by their first documents' places, and not the longest first.
 
     Takes as much memory as the survey again, and about 200 bytes for each band that a candidate shares.
     """
@@ -139,7 +145,7 @@ def find_duplicates(
     first = order[starts]
     lengths, bands = found.lengths[first], found.bands[first]
     digests = digests[starts]
-    by_rank = np.lexsort((digests, -lengths))
+    by_rank = np.argsort(found.names[first]) if in_order else np.lexsort((digests, -lengths))
     shared = _sharing(bands)
     crowd = by_rank[shared[by_rank].any(axis=1)]
     goes = _going(digests, bands, shared, crowd, config, shingles)
@@ -211,10 +217,15 @@ def _survey_of(rows: list[tuple[bytes, int, int, Ints]], bands: int) -> Survey:
 
 
 def _name_hash(document: Document) -> int:
+    if document.place >= 0:
+        return document.place
     name = f"{document.source}\0{document.id}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
 
 
 def join_shingles(parts: Iterable[Mapping[bytes, Ints]]) -> dict[bytes, Ints]:
     """What several processes found, as one."""
-    return reduce(lambda one, other: {**one, **other}, parts, {})
+    joined: dict[bytes, Ints] = {}
+    for part in parts:
+        joined.update(part)
+    return joined

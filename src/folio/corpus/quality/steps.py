@@ -6,6 +6,7 @@ Every step but the search for duplicates is a pure function of a document, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -102,7 +103,7 @@ class QualitySteps:
                 return None
             if verdict.text != document.text:
                 self._change(name, document, verdict, report)
-                document = Document(document.id, verdict.text, document.source)
+                document = replace(document, text=verdict.text)
         return document
 
     def _drop(self, step: str, document: Document, fault: Fault, report: QualityReport) -> None:

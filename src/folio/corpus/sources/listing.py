@@ -53,8 +53,10 @@ def find(config: SourceConfig, patience: Patience, tell: Tell) -> Found:
         found = Found(*dataset_files(config, patience, *dataset))
     else:
         found = Found(_here(given), f"'{given}'")
-    if config.configuration is not None and not (scheme == "hf" if mark else _dataset(given)):
-        raise ConfigError(f"'{given}' is no hub dataset, and has no configuration '{config.configuration}'", "Omit it.")
+    if not (scheme == "hf" if mark else _dataset(given)):
+        for key in ("configuration", "split", "revision"):
+            if (value := getattr(config, key)) != SourceConfig.model_fields[key].default:
+                raise ConfigError(f"'{given}' is no hub dataset, and has no {key} '{value}'", "Omit it.")
     if not found.files:
         raise DataError(f"'{web.shown(given) if mark else given}' holds no text", f"{READABLE}.")
     return Found(sorted(found.files, key=lambda pair: pair[0].name), found.origin)

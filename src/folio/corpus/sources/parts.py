@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import IO, Any, NamedTuple, cast
 
@@ -26,6 +27,8 @@ from folio.errors import DataError, require
 BATCH_BYTES = 4 << 20
 """Of text that is decoded at a time, by the average row of the row group."""
 MOST_ROWS = 4096
+TOGETHER_BYTES = 1 << 20
+"""Of text that becomes strings at a time, and at most twice that."""
 HELD_BYTES = 32 << 20
 """Row groups up to this size are tried out in memory when damaged ones are to be passed over; larger ones are read
 twice."""
@@ -209,18 +212,26 @@ def _rows(part: Part, reading: Reading, counts: PartCounts, footers: Footers) ->
 def _documents(part: Part, reading: Reading, batches: Iterator[Any]) -> Iterator[Document]:
     config, row = reading.config, 0
     for batch in _undamaged(part, reading, batches):
-        texts = batch.column(config.text_field)
         named = config.id_field in batch.schema.names
-        names = batch.column(config.id_field) if named else None
-        for at in range(len(texts)):
-            otherwise = f"{part.file}:{part.index}:{row}"
-            name = otherwise if names is None else document_id(names[at].as_py(), otherwise)
-            try:
-                text = texts[at].as_py() or ""
-            except UnicodeDecodeError:
-                raise _damage(part, reading, row, "text that is not UTF-8") from None
-            yield Document(name, text, part.file)
-            row += 1
+        try:
+            names = batch.column(config.id_field).to_pylist() if named else [None] * batch.num_rows
+            for name, text in zip(names, _texts(batch.column(config.text_field)), strict=True):
+                yield Document(document_id(name, "") or f"{part.file}:{part.index}:{row}", text or "", part.file)
+                row += 1
+        except UnicodeDecodeError:
+            raise _damage(part, reading, row, "text that is not UTF-8") from None
+
+
+def _texts(column: Any) -> Iterator[str | None]:
+    """The texts of a column, short ones together: that is quicker, and long ones would need memory together."""
+    rows = max(1, TOGETHER_BYTES * len(column) // max(1, column.nbytes))
+    for start in range(0, len(column), rows):
+        few = column.slice(start, rows)
+        together: list[str | None] | None = None
+        if few.nbytes <= 2 * TOGETHER_BYTES:
+            with suppress(UnicodeDecodeError):  # which is met again below, at its own row
+                together = few.to_pylist()
+        yield from (row.as_py() for row in few) if together is None else together
 
 
 def _checked(part: Part, reading: Reading, batches: Iterator[Any]) -> Iterator[Any]:

@@ -81,7 +81,7 @@ class PartsReader(Block):
         step, plan, journals = writing.encoding_step(), writing.refining.source.plan, Journals(writing.folder)
         assert isinstance(step.job, EncodeParts)
         for number in step.undone(range(rank, len(plan), world_size)):
-            if number >= writing.allotment.parts_wanted(journals.look(), len(plan)):
+            if writing.budget is not None and number >= writing.allotment.parts_wanted(journals.look(), len(plan)):
                 return
             counts, report = PartCounts(), QualityReport()
             read.numbers.append(number)

@@ -109,7 +109,7 @@ class Node:
                 self._run(step, process, watch, failures, logs)
                 missing = watch.look()
                 if set(mine) <= missing and self.writing.budget is not None:
-                    self._patience.heed(watch.done, "a budget to be filled")  # what it takes was thought to be less
+                    self._patience.heed(watch.seen, "a budget to be filled")  # what it takes was thought to be less
                 elif set(mine) <= missing:
                     raise RankLost(
                         f"{len(mine)} parts of the step '{step.name}' were not done by {self.engine.kind}",
@@ -132,7 +132,7 @@ class Node:
                     wait([asked], timeout=POLL_S)
                     watch.look()
                     self._tell(watch.progress())
-                    self._patience.heed(watch.done, "a part to be finished")
+                    self._patience.heed(watch.seen, "a part to be finished")
                     here = not self.engine.address
                     lost = lost_ranks(self.writing.folder, self.ranks) if here else []
                     if lost and not asked.done():
@@ -165,7 +165,7 @@ class Node:
             if self._begun and not partial_folder(self.writing.to).exists() and not self._is_done():
                 raise RankLost(f"node 0 gave up writing '{self.writing.to}'", "Its own message says why.")
             lacking = f", {len(missing)} of {watch.wanted} missing" if failures is not None else ""
-            self._patience.heed(watch.done, what)
+            self._patience.heed(watch.seen, what)
             if what != self._waits_for:
                 self._waits_for, self._told_at = what, time.monotonic() - TOLD_EVERY_S + TOLD_AFTER_S
             note = ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 
 from folio.errors import RankLost
+from folio.shards.journal import journal_file
 from folio.shards.parts.journal import Journals
 from folio.shards.parts.merge import PartsProgress
 from folio.shards.parts.writing import Writing
 
 ENCODE = "encode"
+Seen = tuple[int, int]
 
 
 class Watch:
@@ -39,6 +41,14 @@ class Watch:
                     self._counts[name] += getattr(side, name)
         return set(range(self.wanted)) - self.done
 
+    @property
+    def seen(self) -> Seen:
+        """What changes as long as anybody gets on: the parts that are done, and the journal of who merges."""
+        try:
+            return len(self.done), journal_file(self._writing.to).stat().st_mtime_ns
+        except FileNotFoundError:
+            return len(self.done), 0
+
     def progress(self, note: str = "") -> PartsProgress:
         """How far all nodes were at the last look."""
         parts, size = len(self._plan), self._plan.bytes
@@ -50,12 +60,12 @@ class Patience:
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._seen: set[int] | None = None
+        self._seen: Seen | None = None
         self._since = time.monotonic()
 
-    def heed(self, seen: set[int], what: str) -> None:
+    def heed(self, seen: Seen, what: str) -> None:
         if seen != self._seen:
-            self._seen, self._since = set(seen), time.monotonic()
+            self._seen, self._since = seen, time.monotonic()
         elif time.monotonic() - self._since > self._limit_s:
             raise RankLost(
                 f"nothing was finished for {self._limit_s:,.0f} s while waiting for {what}",

@@ -9,6 +9,7 @@ from pydantic import Field
 from folio.corpus.sources import ByHash, FirstTokens, Sides, Source, SourceConfig, first_file
 from folio.corpus.sources.config import SourceOptions
 from folio.corpus.sources.datasets import SHUFFLED
+from folio.errors import ConfigError
 
 
 class DividedSourceOptions(SourceOptions):
@@ -27,10 +28,19 @@ class DividedSourceOptions(SourceOptions):
         return SourceConfig(path=path, **{name: getattr(self, name) for name in SourceOptions.model_fields})
 
     def sides(self, source: Source, tokens_per_shard: int) -> Sides:
-        """The rule in force; :class:`folio.errors.DataError` for a first file where there is no second."""
+        """The rule in force.
+
+        :class:`ConfigError` for a fraction that it has no use for, :class:`folio.errors.DataError` for a first file
+        where there is no second.
+        """
         rule = self.held_out
         if rule == "auto":
             rule = "first-shard" if source.dataset in SHUFFLED else "hash"
         if rule == "hash":
             return ByHash(self.validation_fraction)
+        if self.validation_fraction != type(self).model_fields["validation_fraction"].default:
+            raise ConfigError(
+                f"source.validation_fraction is for documents held out by hash; here it is the {rule}",
+                "Leave it out, or set source.held_out to hash.",
+            )
         return FirstTokens(tokens_per_shard) if rule == "first-shard" else first_file(source.plan)

@@ -96,7 +96,7 @@ def decide(folder: Path, parts: int, quality: QualityConfig) -> Path:
         if compares_exactly(quality):
             each = (_runs_of(step_file(folder, SHINGLES, number)) for number in range(parts))
             runs = join_shingles(each)
-        found = find_duplicates(_survey_of_all(folder, parts), near_of(quality), runs)
+        found = find_duplicates(_survey_of_all(folder, parts), near_of(quality), runs, in_order=True)
         _save(decided, {name: getattr(found, name) for name in Duplicates.FIELDS})
     return decided
 

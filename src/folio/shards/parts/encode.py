@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,9 @@ class _SideFile:
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
         self.record = SideRecord()
-        self.tokens: list[int] = []
+        self.tokens = array("Q")
         """Of each document, where layouts are wanted; and the bytes of its text."""
-        self.text_bytes: list[int] = []
+        self.text_bytes = array("Q")
 
     def add(self, document: Document) -> int:
         """Take one document; gives the bytes of text that were written, which may be its own and others' or none."""
@@ -141,7 +142,7 @@ class _SideFile:
 
     def _write(self) -> int:
         before = self.record.text_bytes
-        for chunk in chunks_of(self._drained(), self._encoding.tokenizer):
+        for chunk in chunks_of(self._drained(), self._encoding.tokenizer, digested=False):
             ids = self._encoding.encode(chunk.pieces)
             if self._layouts:
                 self._note(chunk, ids)
@@ -164,11 +165,11 @@ class _SideFile:
         before = int(starts[0]) if len(starts) else len(ids)
         if before:
             self.tokens[-1] += before
-        self.tokens += np.diff(starts, append=len(ids)).tolist()
+        self.tokens.extend(np.diff(starts, append=len(ids)).tolist())
         for piece in chunk.pieces:
             if piece.starts_document:
                 self.text_bytes.append(0)
-            self.text_bytes[-1] += len(piece.text)
+            self.text_bytes[-1] += piece.text_bytes
 
     def _drained(self) -> Iterator[Document]:
         """The gathered documents, each let go of as it is handed on."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, fields
 from io import FileIO
 from pathlib import Path
@@ -96,22 +97,29 @@ class PartsJournal:
         self._file.truncate(sound)
 
     def add(self, record: PartRecord) -> None:
-        """Make ``record`` last."""
-        line = record.model_dump_json().encode() + b"\n"
-        while line:
-            line = line[self._file.write(line) :]
-        os.fsync(self._file.fileno())
+        """Make ``record`` last; a line that the disk does not take whole is taken back."""
+        line, sound = record.model_dump_json().encode() + b"\n", self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(sound)
+            raise
         self.records[record.number] = record
 
     def close(self) -> None:
         self._file.close()
 
 
-def records_in(folder: Path) -> dict[int, PartRecord]:
-    """What the journals of all processes that work in ``folder`` say, each of which may still be written to."""
+def records_in(folder: Path, wanted: Container[int] | None = None) -> dict[int, PartRecord]:
+    """What the journals of all processes that work in ``folder`` say, each of which may still be written to; of the
+    parts ``wanted``, or of all."""
     found: dict[int, PartRecord] = {}
     for path in sorted(folder.glob(JOURNALS)):
-        found |= _sound_lines(path.read_bytes())[0]
+        with suppress(FileNotFoundError):  # all is merged, and the folder is being cleared up
+            records = _sound_lines(path.read_bytes())[0].items()
+            found |= {number: record for number, record in records if wanted is None or number in wanted}
     return found
 
 
@@ -125,11 +133,11 @@ class Journals:
 
     def look(self) -> dict[int, PartRecord]:
         for path in sorted(self._folder.glob(JOURNALS)):
-            with open(path, "rb") as file:
+            with suppress(FileNotFoundError), open(path, "rb") as file:
                 file.seek(self._read.get(path, 0))
                 records, sound = _sound_lines(file.read())
-            self._records |= records
-            self._read[path] = self._read.get(path, 0) + sound
+                self._records |= records
+                self._read[path] = self._read.get(path, 0) + sound
         return self._records
 
 

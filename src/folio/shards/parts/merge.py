@@ -37,6 +37,8 @@ from folio.shards.write import SAVE_EVERY_S
 
 DOCUMENTS = "documents.json"
 """Beside the shards: what became of the source's documents."""
+SEEN_EVERY_S = 10.0
+"""How often the journal is written while nothing changes, for those that wait to see that someone is at work."""
 LEFT_BEHIND = (".ids", ".layout", ".unfinished")
 
 
@@ -85,7 +87,7 @@ class Merging:
     def _taken_up(self) -> dict[int, PartRecord]:
         """What the journals know: count what is merged, keep whole parts that wait, clear up the rest."""
         folder, dtype = self.writing.folder, self.writing.encoding.dtype
-        waiting, kept = {}, set()
+        waiting, kept, saved = {}, set(), time.monotonic()
         for number, record in sorted(records_in(folder).items()):
             if number < self.merged:
                 self._add(record)
@@ -95,6 +97,9 @@ class Merging:
                 self._report(record)
                 self.place.holds_work = True
                 waiting[number] = record
+            if time.monotonic() - saved >= SEEN_EVERY_S:
+                self.place.save()
+                saved = time.monotonic()
         for file in folder.iterdir() if self._alone else ():
             if file.suffix in LEFT_BEHIND and file not in kept:
                 file.unlink()

@@ -24,8 +24,8 @@ Note = Callable[[str], None]
 class Refining:
     """A source and the quality steps that its documents go through, in whatever process.
 
-    ``decided`` is the file that says which documents are duplicates, once that is known. So that any two documents can
-    be told apart, whichever process meets them, the steps see a document's part as its source.
+    ``decided`` is the file that says which documents are duplicates, once that is known. The steps see each document
+    with its place, so that any two can be told apart, whichever process meets them.
     """
 
     source: Source
@@ -49,11 +49,11 @@ class Refining:
     def documents(self, part: Part, counts: PartCounts, report: QualityReport, tell: Note) -> Iterator[Document]:
         """The documents of ``part`` that stay, in order; ``counts`` and ``report`` are filled on the way."""
         read = self.source.documents(part, counts, tell)
-        return self._steps.kept(_named(part, read), report, self._duplicates) if self._refines else read
+        return self._steps.kept(_placed(part, read), report, self._duplicates) if self._refines else read
 
     def singly(self, part: Part, tell: Note) -> Iterator[Document]:
         """The same, as all steps but the search for duplicates leave them."""
-        return self._steps.singly(_named(part, self.source.documents(part, tell=tell)))
+        return self._steps.singly(_placed(part, self.source.documents(part, tell=tell)))
 
     def with_duplicates(self, decided: Path) -> Refining:
         """The same, once it is known which documents are duplicates."""
@@ -77,6 +77,6 @@ class Refining:
         return {name: value for name, value in self.__dict__.items() if name not in ("_steps", "_duplicates")}
 
 
-def _named(part: Part, documents: Iterator[Document]) -> Iterator[Document]:
-    for document in documents:
-        yield Document(document.id, document.text, part.id)
+def _placed(part: Part, documents: Iterator[Document]) -> Iterator[Document]:
+    for row, document in enumerate(documents):
+        yield Document(document.id, document.text, document.source, part.number << 32 | row)

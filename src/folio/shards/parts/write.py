@@ -21,7 +21,7 @@ from folio.corpus.sources import PartCounts, Sides, Source
 from folio.errors import ArtifactError, Interrupted
 from folio.shards.config import ShardsConfig
 from folio.shards.folder import Shards, open_shards
-from folio.shards.journal import partial_folder
+from folio.shards.journal import Workplace, partial_folder
 from folio.shards.parts.job import Told
 from folio.shards.parts.merge import DOCUMENTS, Merging, PartsProgress
 from folio.shards.parts.pool import PartsPool
@@ -91,7 +91,7 @@ def finish_writing(
                 if step.once is not None:
                     step.once()
                 else:
-                    _do_with_parts(writing, step, workers, tell)
+                    _do_with_parts(writing, step, place, workers, tell)
                 place.holds_work = True
             work = Merging(writing, place, tell, alone)
             try:
@@ -111,11 +111,12 @@ def finish_writing(
     return _written(open_shards(to, tokenizer, verify=False))
 
 
-def _do_with_parts(writing: Writing, step: Step, workers: int, tell: Tell) -> None:
+def _do_with_parts(writing: Writing, step: Step, place: Workplace, workers: int, tell: Tell) -> None:
     plan, lock = writing.refining.source.plan, Lock()
     missing = step.undone(range(len(plan)))
     done = len(plan) - len(missing)
     read = plan.bytes - sum(plan.part(number).bytes for number in missing)
+    place.holds_work |= done > 0
 
     def report(note: str = "") -> None:
         tell(PartsProgress(step.name, done, len(plan), read, plan.bytes, 0, 0, 0, note))
@@ -127,6 +128,7 @@ def _do_with_parts(writing: Writing, step: Step, workers: int, tell: Tell) -> No
     assert step.job is not None
     with PartsPool[Any](step.job, workers, told, lambda nothing: None) as pool:
         for number, _ in zip(missing, pool.run(map(plan.part, missing)), strict=True):
+            place.holds_work = True
             with lock:
                 done, read = done + 1, read + plan.part(number).bytes
                 report()

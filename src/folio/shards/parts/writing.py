@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from folio.artifacts import write_file
-from folio.corpus.sources import Plan, Sides
-from folio.errors import DataError
+from folio.corpus.sources import FirstTokens, Plan, Sides
+from folio.errors import ArtifactError, ConfigError, DataError
 from folio.shards.config import ShardsConfig
 from folio.shards.format import dtype_for
 from folio.shards.journal import Workplace, partial_folder, read_journal, workplace
@@ -27,7 +27,7 @@ from folio.shards.parts import duplicates
 from folio.shards.parts.allotment import Allotment
 from folio.shards.parts.encode import EncodeParts
 from folio.shards.parts.job import PartJob
-from folio.shards.parts.journal import SIDES, is_there, records_in
+from folio.shards.parts.journal import SIDES, is_there, processes_in, records_in
 from folio.shards.parts.refining import Refining
 from folio.shards.worker import Encoding
 from folio.shards.write import job_of
@@ -82,6 +82,7 @@ class Writing:
         :class:`folio.corpus.sources.SourceChanged` if what lies there is of another plan of the source.
         """
         self._refuse_changed()
+        self._refuse_another()
         with workplace(self.to, self.job) as place:
             write_file(partial_folder(self.to) / PLAN, self.refining.source.plan.model_dump_json())
             self.folder.mkdir(exist_ok=True)
@@ -139,8 +140,9 @@ class Writing:
         return duplicates.undone(self.folder, step, numbers)
 
     def _unencoded(self, numbers: Iterable[int]) -> list[int]:
-        known, merged, dtype = records_in(self.folder), self.merged, self.encoding.dtype
-        waiting = (number for number in numbers if number >= merged)
+        merged, dtype = self.merged, self.encoding.dtype
+        waiting = [number for number in numbers if number >= merged]
+        known = records_in(self.folder, frozenset(waiting))
         return [each for each in waiting if each not in known or not is_there(self.folder, known[each], dtype)]
 
     def _refuse_changed(self) -> None:
@@ -150,6 +152,15 @@ class Writing:
             except DataError as error:
                 remedy = f"Restore it to go on, or remove '{partial_folder(self.to)}' to begin anew."
                 raise type(error)(error.problem, remedy) from None
+
+    def _refuse_another(self) -> None:
+        """Work of other settings would be begun anew here; not while other machines are at it."""
+        partial = partial_folder(self.to)
+        if any(each != self.folder and processes_in(each) for each in partial.glob("parts-*")):
+            raise ArtifactError(
+                f"'{partial}' is where a writing with other settings is under way on other machines",
+                "Wait for it, choose another folder, or remove this one if nothing works there any more.",
+            )
 
 
 def known_plan(to: Path) -> Plan | None:
@@ -162,7 +173,15 @@ def known_plan(to: Path) -> Plan | None:
 def plan_writing(
     refining: Refining, tokenizer: Tokenizer, to: Path, config: ShardsConfig, sides: Sides, budget: int | None
 ) -> Writing:
-    """Everything that decides the bytes, put together; nothing is written."""
+    """Everything that decides the bytes, put together; nothing is written.
+
+    :class:`folio.errors.ConfigError` for a budget that the held out documents would use up.
+    """
+    if budget is not None and isinstance(sides, FirstTokens) and budget <= sides.tokens:
+        raise ConfigError(
+            f"of {budget:,} tokens the first {sides.tokens:,}, a shard, are held out, which leaves nothing to train on",
+            "Ask for more, hold out by hash, or make shards smaller: tokens_per_shard.",
+        )
     source = refining.source
     about = {
         "corpus": source.name,

@@ -86,7 +86,7 @@ def _is_source(options: WriteOptions) -> bool:
 
 def _write_source(options: WriteOptions, tokenizer: Tokenizer, terminal: Terminal) -> Outcome:
     from folio.verbs.sources import described as counted
-    from folio.verbs.sources import plan_source, quality_data, show_documents, write_source
+    from folio.verbs.sources import lacking_tokens, plan_source, quality_data, show_documents, write_source
 
     to = options.to or _folder(options.what, options.tokens)
     writing = plan_source(
@@ -97,7 +97,11 @@ def _write_source(options: WriteOptions, tokenizer: Tokenizer, terminal: Termina
         return Outcome({"submitted": True}, next=("squeue --me", f"folio shards inspect {quote(str(to))}"))
     show(written.shards, terminal)
     show_documents(written, terminal)
-    data = {"documents": counted(written.counts), "quality": quality_data(written.report)}
+    data = {
+        "documents": counted(written.counts),
+        "quality": quality_data(written.report),
+        "lacking_tokens": lacking_tokens(writing, written),
+    }
     return _outcome(written.shards, to, options.tokenizer, data)
 
 
