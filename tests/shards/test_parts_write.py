@@ -198,12 +198,13 @@ def files_of_whole(folder: Path, tmp_path: Path) -> dict[str, str]:
     return files(tmp_path / "whole")
 
 
-def test_work_of_another_rule_is_begun_anew(folder: Path, tmp_path: Path) -> None:
+def test_unfinished_work_of_other_settings_is_not_thrown_away(folder: Path, tmp_path: Path) -> None:
     stopped_after(folder, tmp_path / "s", 9, sides=FirstParts(2))
-    seen: list[PartsProgress] = []
-    write(folder, tmp_path / "s", on_progress=seen.append)
-    assert any("beginning anew" in progress.note for progress in seen)
-    assert files(tmp_path / "s") == files_of_whole(folder, tmp_path)
+    known = lines(tmp_path / "s")
+    with pytest.raises(ArtifactError, match=r"what is held out was kind=FirstParts count=2, is kind=ByHash"):
+        write(folder, tmp_path / "s")
+    assert lines(tmp_path / "s") == known >= 9
+    write(folder, tmp_path / "s", sides=FirstParts(2))
 
 
 def test_finished_work_is_not_done_again(folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from folio.errors import UserError
+from folio.errors import DataError, UserError
 from folio.shards.chunks import Piece
 from folio.shards.format import IdType
 
@@ -105,6 +105,11 @@ def serve(respond: Callable[[Any, Any, Callable[[Any], None]], Any]) -> None:
             return
         except UserError as error:
             answer = error
+        except MemoryError:
+            answer = DataError(
+                "an encoding process has too little memory",
+                "Use fewer workers, or leave out documents that are too long.",
+            )
         except OSError as error:
             answer = OSError(error.errno, error.strerror) if error.errno in NO_ROOM else _failure()
         except BaseException:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from folio.corpus.sources.sides import ByHash, FirstParts, FirstTokens, Sides
 from folio.errors import ConfigError
-from folio.verbs.action import Terminal
+from folio.verbs.action import PLAIN_WIDTH, Terminal
 
 if TYPE_CHECKING:
     from folio.corpus.quality import QualityConfig, QualityReport
@@ -61,7 +63,19 @@ def plan_source(
 
         contamination = contamination_of(division.decontaminate, terminal, quality.contamination)
     sides = division.sides(source, config.tokens_per_shard)
+    duplicates = {"keep": "kept", "exact": "exact ones dropped", "near": "near ones dropped"}[quality.duplicates]
+    terminal.print(f"held out   {_in_words(sides)}; duplicates {duplicates}")
     return plan_writing(Refining(source, quality, contamination), tokenizer, to, config, sides, tokens)
+
+
+def _in_words(sides: Sides) -> str:
+    match sides:
+        case ByHash():
+            return f"{sides.fraction:.4g} of the documents, by hash"
+        case FirstTokens():
+            return f"the first documents, {sides.tokens:,} tokens"
+        case FirstParts():
+            return f"the first file, {sides.count:,} parts"
 
 
 def write_source(writing: Writing, engine: EngineConfig, workers: int, terminal: Terminal) -> PartsWritten | None:
@@ -86,12 +100,17 @@ def lacking_tokens(writing: Writing, written: PartsWritten) -> int:
 def show_documents(written: PartsWritten, terminal: Terminal) -> None:
     """What became of the documents, and of those that quality steps caught, with examples."""
     counts = {name.replace("_", " "): count for name, count in described(written.counts).items() if count}
-    terminal.table(("documents read", ""), list(counts.items()))
+    there = sum(written.shards.documents(name) for name in written.shards.splits)
+    if written.counts.cleaning.kept > there and not written.report.steps:
+        counts["beyond the budget"] = written.counts.cleaning.kept - there
+    terminal.table(("documents of the parts read", ""), list(counts.items()))
     if written.report.steps:
-        from folio.corpus.quality.report import COLUMNS, EXAMPLE_COLUMNS
+        from folio.corpus.quality.report import COLUMNS
 
         terminal.table(COLUMNS, written.report.rows())
-        terminal.table(EXAMPLE_COLUMNS, written.report.example_rows())
+        for step, what, document, found, text in written.report.example_rows():
+            line = f"{step}, {what}: {document}{f' ({found})' if found else ''}: {text}"
+            terminal.print(line if len(line) <= PLAIN_WIDTH else f"{line[: PLAIN_WIDTH - 3]}...", style="dim")
 
 
 def described(counts: PartCounts) -> dict[str, int]:
@@ -142,20 +161,18 @@ class _Bars:
             seconds = max(1e-9, time.monotonic() - then)
             speed = f"{(progress.text_bytes - text_bytes) / 1e6 / seconds:,.1f} MB/s"
             fields |= {"documents": f"{progress.documents:,}", "text": f"{progress.text_bytes / 1e6:,.1f} MB ({speed})"}
-            if self._budget is None:
-                rate = (progress.tokens - tokens) / seconds
-                fields["tokens"] = f"{progress.tokens:,} ({rate:,.0f}/s)"
-            else:
+            fields["tokens"] = f"{progress.tokens:,} ({(progress.tokens - tokens) / seconds:,.0f}/s)"
+            if self._budget is not None:
                 self._bar.update(min(progress.tokens, self._budget), fields)
                 return
-        self._bar.update(int(progress.source_bytes / 1e6), fields)
+        self._bar.update(ceil(progress.source_bytes / 1e6), fields)
 
     def _next(self, progress: PartsProgress) -> None:
         self._close(None, None, None)
         self._step = progress.step
         self._begun = (time.monotonic(), progress.tokens, progress.text_bytes)
         by_tokens = self._step == "encode" and self._budget is not None
-        total, unit = (self._budget, "token") if by_tokens else (max(1, int(progress.of_bytes / 1e6)), "MB")
+        total, unit = (self._budget, "token") if by_tokens else (max(1, ceil(progress.of_bytes / 1e6)), "MB")
         self._open = self._terminal.progress(STEPS[self._step], total, unit)
         self._bar = self._open.__enter__()
 

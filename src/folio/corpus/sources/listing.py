@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from folio.corpus.files import READABLE, TextFile, find_files, text_file
+from folio.corpus.files import KINDS, PACKINGS, READABLE, TextFile, find_files, text_file
 from folio.corpus.sources import web
 from folio.corpus.sources.config import SourceConfig
 from folio.corpus.sources.datasets import DATASET, DEFAULTS, SHORT_NAMES, dataset_files
@@ -77,8 +77,17 @@ def name_of(config: SourceConfig) -> str:
     """What a source may be called, wherever it lies: a dataset with its configuration, else the last part of a path."""
     if name := dataset_of(config.path):
         return " ".join(filter(None, (name, config.configuration or DEFAULTS.get(name))))
-    path = urlsplit(config.path).path if "://" in config.path else config.path
-    return unquote(path).rstrip("/").rpartition("/")[2]
+    path = unquote(urlsplit(config.path).path) if "://" in config.path else config.path
+    named = [part for part in path.split("/") if part and not glob.has_magic(part)]
+    return plain_name(named[-1]) if named else "text"
+
+
+def plain_name(file: str) -> str:
+    """The name of a file without what says how it is written: ``a`` of ``a.jsonl.zst``."""
+    name = file
+    for ending in (*PACKINGS, *KINDS):
+        name = name.removesuffix(ending)
+    return name or file
 
 
 def _dataset(given: str) -> tuple[str, str, str] | None:

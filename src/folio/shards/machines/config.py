@@ -32,7 +32,8 @@ class EngineConfig(Table):
     """local: processes of this command. datatrove: its local executor, here or on several nodes that share a folder,
     the same command begun on each. ray: a Ray cluster. slurm: jobs are submitted, and this command ends."""
     tasks: int = Field(default=0, ge=0)
-    """datatrove, ray, slurm: into how many shares the source is divided. 0: 128 a node; 2 a worker of ray."""
+    """datatrove, ray, slurm: into how many shares the source is divided. 0: 128 a node at most, of four parts or more
+    each; 2 a worker of ray."""
     nodes: int = Field(default=1, ge=1)
     """datatrove: machines that this command is begun on."""
     node: int = Field(default=0, ge=0)

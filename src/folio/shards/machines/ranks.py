@@ -13,6 +13,8 @@ from folio.shards.parts.journal import process_file
 
 TASKS_A_NODE = 128
 """Shares for each node unless the user chooses: more than it has cores, so that they end at about the same time."""
+PARTS_A_TASK = 4
+"""No fewer for each share unless the user chooses, since beginning one takes a second or more."""
 TASKS_A_WORKER = 2
 """The same for Ray, which starts a process for each share."""
 
@@ -21,7 +23,7 @@ def tasks_of(engine: EngineConfig, workers: int, parts: int) -> int:
     """Into how many shares the parts are divided; the same on every node, whatever its ``workers``."""
     if engine.kind == "ray" and workers:
         return min(parts, engine.tasks or TASKS_A_WORKER * workers)
-    return min(parts, engine.tasks or TASKS_A_NODE * engine.nodes)
+    return min(parts, engine.tasks or max(engine.nodes, min(parts // PARTS_A_TASK, TASKS_A_NODE * engine.nodes)))
 
 
 def ranks_of(node: int, nodes: int, tasks: int) -> range:

@@ -82,7 +82,10 @@ class Merging:
         words = sum(each.text_bytes for each in done), sum(each.documents for each in done)
         tokens = sum(each.tokens for each in done)
         self._so_far = PartsProgress("encode", 0, len(plan), 0, plan.bytes, *words, tokens, place.note)
+        self._silent = True
         self._waiting = self._taken_up()
+        self._silent = False
+        self._count()  # where this sitting begins
 
     def _taken_up(self) -> dict[int, PartRecord]:
         """What the journals know: count what is merged, keep whole parts that wait, clear up the rest."""
@@ -128,7 +131,7 @@ class Merging:
             for side, done in splits.items():
                 if not done.documents:
                     self.place.discard()
-                    raise DataError(f"the split '{side}' has no documents", "Change what is held out, or the source.")
+                    raise self._without(side)
                 writers[side].finish()
                 done.complete = True
             self._describe()
@@ -136,6 +139,16 @@ class Merging:
         finally:
             for writer in writers.values():
                 writer.abandon()
+
+    def _without(self, side: str) -> DataError:
+        counts, there = self.counts.cleaning, sum(done.documents for done in self.place.journal.splits.values())
+        read = f"of {counts.kept + counts.empty:,} documents read {counts.empty:,} are empty and {there:,} are left"
+        rule = self.place.journal.job["source"]["sides"]
+        held_out = ", ".join(f"{key} {value}" for key, value in rule.items())
+        return DataError(
+            f"the split '{side}' has no documents: {read}, divided by {held_out}",
+            "Hold out more or fewer (held_out, validation_fraction, tokens_per_shard), or give more text.",
+        )
 
     def _in_order(self, pool: PartsPool[PartRecord]) -> Iterator[PartRecord]:
         """The record of every part that is to be merged: those that wait since an earlier sitting, and the new ones."""
@@ -223,5 +236,6 @@ class Merging:
         so_far = {**asdict(self._so_far), "note": note or self._so_far.note}
         for name, count in grown.items():
             so_far[name] += count
-        self._so_far = PartsProgress(**{**so_far, "note": ""})
-        self._tell(PartsProgress(**so_far))
+        self._so_far = PartsProgress(**{**so_far, "note": "" if not self._silent else so_far["note"]})
+        if not self._silent:
+            self._tell(PartsProgress(**so_far))

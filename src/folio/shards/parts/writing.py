@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from folio.tokenizer import Tokenizer
 
 PLAN = "plan.json"
+NAMES = {"sides": "what is held out", "tokens": "the budget", "corpus": "the name", "fingerprint": "the source"}
+"""What a user would call some of the settings of a job."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,37 @@ class Writing:
                 raise type(error)(error.problem, remedy) from None
 
     def _refuse_another(self) -> None:
-        """Work of other settings would be begun anew here; not while other machines are at it."""
+        """Work of other settings is not thrown away, least of all while other machines are at it."""
         partial = partial_folder(self.to)
-        if any(each != self.folder and processes_in(each) for each in partial.glob("parts-*")):
+        others = [each for each in partial.glob("parts-*") if each != self.folder]
+        if any(map(processes_in, others)):
             raise ArtifactError(
                 f"'{partial}' is where a writing with other settings is under way on other machines",
                 "Wait for it, choose another folder, or remove this one if nothing works there any more.",
             )
+        journal = read_journal(self.to)
+        if journal is not None and (any(map(records_in, others)) or any(s.tokens for s in journal.splits.values())):
+            changed = _differences(journal.job, self.job)
+            if changed:
+                raise ArtifactError(
+                    f"'{partial}' holds unfinished work with other settings: {changed}",
+                    "Give those to go on with it, choose another folder, or remove this one to begin anew.",
+                )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which settings two jobs differ in, in words; empty if in none."""
+    flat_before, flat_now = ({**job, **job["source"], "source": None} for job in (before, now))
+    keys = sorted(key for key in flat_before.keys() | flat_now.keys() if flat_before.get(key) != flat_now.get(key))
+    return ", ".join(
+        f"{NAMES.get(key, key)} was {_short(flat_before.get(key))}, is {_short(flat_now.get(key))}" for key in keys
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_short(each)}" for key, each in value.items() if key != "fingerprint")
+    return "not set" if value is None else str(value)[:60]
 
 
 def known_plan(to: Path) -> Plan | None:

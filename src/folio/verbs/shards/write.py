@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from folio.config import Table, build
 from folio.corpus.config import CorpusConfig
 from folio.corpus.quality.config import QualityConfig
-from folio.errors import ConfigError
+from folio.errors import ConfigError, nearest
 from folio.shards.config import ShardsConfig
 from folio.shards.machines.config import EngineConfig
 from folio.shards.parts.config import DividedSourceOptions
@@ -65,12 +65,16 @@ def _is_source(options: WriteOptions) -> bool:
     can do. :class:`ConfigError` if what is asked does not go together."""
     from folio.corpus.config import is_named
     from folio.corpus.files import find_files
+    from folio.corpus.sources.datasets import SHORT_NAMES
     from folio.corpus.sources.listing import is_elsewhere
+    from folio.corpus.table import NAMED
 
     given = {name for name, field in WriteOptions.model_fields.items() if getattr(options, name) != field.default}
     asked = [name for name in OF_A_SOURCE if name in given]
     elsewhere = is_elsewhere(options.what)
     if not elsewhere and is_named(options.what):
+        if options.what not in NAMED and (guess := nearest(options.what, (*NAMED, *SHORT_NAMES))):
+            raise ConfigError(f"there is no text '{options.what}'", f"Did you mean '{guess}'?")
         if asked:
             raise ConfigError(
                 f"--{asked[0]} is for a source, and '{options.what}' is a named corpus", "Leave it out, or give a path."
@@ -135,13 +139,17 @@ def _write_corpus(options: WriteOptions, tokenizer: Tokenizer, terminal: Termina
 
 def _outcome(shards: Shards, to: Path, tokenizer: Path | None, data: dict[str, Any]) -> Outcome:
     by = "--tokenizer.kind gpt2" if tokenizer is None else f"--tokenizer.path {quote(str(tokenizer))}"
-    follow = f"folio train PRESET --shards.path {quote(str(to))} {by}"
+    recipe = "gpt2" if tokenizer is None else "RECIPE.toml"
+    follow = f"folio train {recipe} --shards.path {quote(str(to))} {by}"
     return Outcome(described(shards) | data, wrote=(to,), next=(f"folio shards verify {quote(str(to))}", follow))
 
 
 def _folder(what: str, tokens: int | None) -> Path:
     """Where shards go if nobody says: by the last part of the name, and the budget if there is one."""
-    name = what.rstrip("/").rpartition("/")[2].partition("?")[0].replace("*", "").strip(".") or "text"
+    from folio.corpus.sources import SourceConfig
+    from folio.corpus.sources.listing import name_of
+
+    name = name_of(SourceConfig(path=what)).partition(" ")[0].rpartition("/")[2]
     return Path("data/shards") / (name if tokens is None else f"{name}-{tokens}")
 
 
