@@ -122,7 +122,7 @@ class Tokenizer(ABC):
         return np.array(self.encode(text), dtype=self.dtype)
 
     def unknown_bytes(self, text: str) -> int:
-        """UTF-8 bytes of ``text`` that no id stands for: those of unknown words, the same ``<unk>`` each."""
+        """UTF-8 bytes of ``text`` that no id stands for: those of words outside the vocabulary."""
         return 0
 
     @abstractmethod

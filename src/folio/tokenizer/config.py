@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from folio.config import Table
+from folio.tokenizer.word2vec_config import NearestConfig
 
 DEFAULT_BPE_SIZE = 4096
 
@@ -23,6 +24,11 @@ class TokenizerConfig(Table):
     """word only: how often a word must occur to have an id of its own."""
     special_tokens: tuple[str, ...] = ()
     """Further special tokens (word and bpe), given ids just before <|endoftext|>, which is always last."""
+    out_of_vocabulary: Literal["unk", "nearest"] = "unk"
+    """word only: what becomes of a word of the text that is too rare for an id. unk: <unk>; nearest: the word with an
+    id whose word2vec vector has the highest cosine with its own. A word the text does not have is <unk> either way."""
+    nearest: NearestConfig = NearestConfig()
+    """The vectors that tell which word is nearest."""
     path: Path | None = None
     """A folder with a tokenizer.json to use as it is, instead of making one."""
 
@@ -36,6 +42,13 @@ class TokenizerConfig(Table):
             raise ValueError(f"min_count belongs to kind 'word', not '{self.kind}'")
         if self.min_count > 1 and self.vocab_size is not None:
             raise ValueError("give either min_count or vocab_size, not both")
+        if self.out_of_vocabulary == "nearest" and (self.kind != "word" or self.path is not None):
+            what = "a tokenizer read from path" if self.path is not None else f"kind '{self.kind}'"
+            raise ValueError(
+                f"out_of_vocabulary 'nearest' belongs to a tokenizer of kind 'word' made now, not to {what}"
+            )
+        if self.out_of_vocabulary == "unk" and self.nearest != NearestConfig():
+            raise ValueError("nearest.* is for out_of_vocabulary 'nearest'")
         if len(set(self.special_tokens)) < len(self.special_tokens) or not all(self.special_tokens):
             raise ValueError("special_tokens must be different from each other and not empty")
         smallest = 256 + 1 + len(self.special_tokens)

@@ -56,8 +56,8 @@ def _kind_of(spec: dict[str, Any]) -> type[Tokenizer]:
         pattern = ((spec.get("pre_tokenizer") or {}).get("pattern") or {}).get("Regex")
         if spec.get("normalizer") is None and pattern == CHARACTER_PATTERN:
             return CharTokenizer
-        if spec.get("normalizer") is None and pattern == WORD_PATTERN and "<unk>" in model["vocab"]:
-            return WordTokenizer
+        if pattern == WORD_PATTERN and "<unk>" in model["vocab"]:
+            return WordTokenizer  # which looks at the normalizer itself
         raise ArtifactError("a WordLevel tokenizer with rules of its own", _KNOWN)
     raise ArtifactError(f"a {kind} tokenizer, which Folio does not read", _KNOWN)
 

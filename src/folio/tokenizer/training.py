@@ -13,6 +13,7 @@ from folio.tokenizer.config import DEFAULT_BPE_SIZE, TokenizerConfig
 from folio.tokenizer.merges import merges_of
 from folio.tokenizer.patterns import GPT2_TIKTOKEN_PATTERN
 from folio.tokenizer.pieces import LONGEST_SPACE, pieces
+from folio.tokenizer.read_words import ReadWords
 from folio.tokenizer.words import UNKNOWN, WordTokenizer, words_of
 
 _PIECE_CHARACTERS = 100_000
@@ -62,7 +63,8 @@ def count_words(texts: Iterable[str]) -> Counter[str]:
 
 def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer:
     """Words by falling count; among equal counts the one that occurs first in the texts comes first."""
-    counts = count_words(texts)
+    read = ReadWords(texts) if config.out_of_vocabulary == "nearest" else None
+    counts = count_words(texts) if read is None else read.counts
     if not counts:
         raise _no_text()
     frequent = [word for word, count in counts.most_common() if count >= config.min_count]
@@ -74,7 +76,9 @@ def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer
         if room > len(frequent):
             raise _too_little(config.vocab_size, config.vocab_size - room + len(frequent))
         frequent = frequent[: max(room, 0)]
-    return WordTokenizer.of(frequent, special)
+    if read is None or not 0 < len(frequent) < len(counts):
+        return WordTokenizer.of(frequent, special)
+    return WordTokenizer.of(frequent, special, read.nearest(len(frequent), config.nearest))
 
 
 def _train_byte_pairs(texts: Iterable[str], config: TokenizerConfig) -> ByteLevelTokenizer:

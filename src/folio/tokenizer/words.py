@@ -1,15 +1,18 @@
-"""One id a word or mark, spaces left out; what is rare or new is ``<unk>``."""
+"""One id a word or mark, spaces left out; what is rare or new is ``<unk>``, or what is rare its nearest word."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from folio.errors import ArtifactError
 from folio.tokenizer.base import END_OF_TEXT, Tokenizer, as_ids, settings_for, spec_of, well_formed
+from folio.tokenizer.nearest import nearest_of, normalizer_of
 from folio.tokenizer.patterns import WORD_PATTERN
 from folio.tokenizer.spacing import SPACES_TO_DROP
 
@@ -33,9 +36,24 @@ class WordTokenizer(Tokenizer):
     kind = "word"
     pattern = WORD_PATTERN
 
+    def __init__(self, spec: dict[str, Any], settings: dict[str, Any]) -> None:
+        super().__init__(spec, settings)
+        self.nearest: Mapping[str, str] = MappingProxyType(nearest_of(spec.get("normalizer")))
+        """Words without an id of their own, and the word that each is read as."""
+        special = self.special_ids
+        for word, target in self.nearest.items():
+            if word in self._ids or target not in self._ids or target in special:
+                raise ArtifactError(
+                    f"{word!r} is to be read as {target!r}, but only a word without an id can be, as one with an id",
+                    "Restore the file, or make the tokenizer again.",
+                )
+        self._read_as = self._ids | {word: self._ids[target] for word, target in self.nearest.items()}
+
     @classmethod
-    def of(cls, words: Sequence[str], special: tuple[str, ...] = ()) -> WordTokenizer:
-        """The tokenizer in which ``words[i]`` has id ``i``."""
+    def of(
+        cls, words: Sequence[str], special: tuple[str, ...] = (), nearest: Mapping[str, str] | None = None
+    ) -> WordTokenizer:
+        """The tokenizer in which ``words[i]`` has id ``i``, and each word of ``nearest`` that of the word it names."""
         from tokenizers import Regex, decoders, models
         from tokenizers import Tokenizer as Backend
 
@@ -50,7 +68,8 @@ class WordTokenizer(Tokenizer):
                 decoders.Replace(Regex(SPACES_TO_DROP), ""),
             ]
         )
-        return cls(spec_of(backend, added), settings_for(unknown=UNKNOWN))
+        spec = spec_of(backend, added) | {"normalizer": normalizer_of(nearest or {})}
+        return cls(spec, settings_for(unknown=UNKNOWN))
 
     @property
     def unk_id(self) -> int:
@@ -58,10 +77,11 @@ class WordTokenizer(Tokenizer):
         return self._ids[UNKNOWN]
 
     def _encode_plain(self, text: str) -> list[int]:
-        ids, unknown = self._ids, self.unk_id
+        ids, unknown = self._read_as, self.unk_id
         return [ids.get(word, unknown) for word in words_of(text)]
 
     def unknown_bytes(self, text: str) -> int:
+        """UTF-8 bytes of the words that have no id of their own, whether they are ``<unk>`` or read as another."""
         return sum(len(well_formed(word).encode()) for word in words_of(text) if word not in self._ids)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:

@@ -31,7 +31,7 @@ def overfit(recipe: Recipe, terminal: Terminal) -> Outcome:
     """Learn one batch of at most four sequences by heart: a model that cannot has a bug, or a hopeless rate."""
     schedule = recipe.train.schedule.model_copy(update={"kind": "constant", "warmup_steps": 10})
     train = recipe.train.model_copy(update={"steps": OVERFIT_STEPS, "schedule": schedule})
-    session = open_session(recipe.model_copy(update={"train": train}), prepare(recipe, terminal))
+    session = open_session(recipe.model_copy(update={"train": train}), prepare(recipe, terminal), terminal=terminal)
     rows = session.source.batch(0, slice(0, min(4, session.plan.sequences)))
     plan = BatchPlan(session.plan.block_size, len(rows), 1)
     losses = []

@@ -7,12 +7,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from folio.artifacts import read_manifest
+from pydantic import ValidationError
+
+from folio.artifacts import MANIFEST, read_manifest, write_file
 from folio.config import Table
 from folio.errors import ArtifactError, ConfigError
 from folio.locks import locked
@@ -21,6 +23,7 @@ from folio.verbs.recipe import Recipe
 
 if TYPE_CHECKING:
     from folio.corpus import Corpus
+    from folio.corpus.sources import Plan
     from folio.shards import Shards
     from folio.tokenizer import Tokenizer
     from folio.verbs.progress import Progress
@@ -40,11 +43,12 @@ class Prepared:
     corpus: Corpus | None
 
 
-def prepare(recipe: Recipe, terminal: Terminal, *, verify: bool = True) -> Prepared:
+def prepare(recipe: Recipe, terminal: Terminal, *, verify: bool = True, made_before: str | None = None) -> Prepared:
     """Fetch the corpus, train or load the tokenizer (on training text alone), write or reuse the shards.
 
     Processes that need the same thing at the same time make it once: the others wait. ``verify`` False takes shards
-    by their headers, for a process beside one that has compared every byte.
+    by their headers, for a process beside one that has compared every byte. ``made_before`` is the id of the shards
+    that a run began with: if they are in the cache, a source they were made from need not be there any more.
     """
     if recipe.shards.path is not None:
         if recipe.tokenizer.path is None and recipe.tokenizer.kind != "gpt2":
@@ -61,7 +65,7 @@ def prepare(recipe: Recipe, terminal: Terminal, *, verify: bool = True) -> Prepa
                 "Give --tokenizer.kind gpt2, or train one on a part of the text and give --tokenizer.path FOLDER.",
             )
         tokenizer, where = _tokenizer(recipe, None, terminal)
-        return Prepared(tokenizer, _shards_of_source(recipe, tokenizer, terminal, verify), where, None)
+        return Prepared(tokenizer, _shards_of_source(recipe, tokenizer, terminal, verify, made_before), where, None)
     corpus = _corpus(recipe, terminal)
     terminal.print(f"corpus     {corpus.name}")
     tokenizer, where = _tokenizer(recipe, corpus, terminal)
@@ -85,13 +89,13 @@ def _tokenizer(recipe: Recipe, corpus: Corpus | None, terminal: Terminal) -> tup
     if config.kind == "gpt2":
         return _fetched("gpt2", gpt2_tokenizer, terminal), None
     assert corpus is not None
-    folder = _cached("tokenizer", corpus.fingerprint, _plain(config))
+    folder = cached("tokenizer", corpus.fingerprint, _plain(config))
 
     def make() -> Tokenizer:
         train_tokenizer((document.text for document in corpus.documents("train")), config).save(folder)
         return load_tokenizer(folder)
 
-    tokenizer = _made_once("tokenizer", folder, lambda: load_tokenizer(folder), make, terminal)
+    tokenizer = made_once("tokenizer", folder, lambda: load_tokenizer(folder), make, terminal)
     terminal.print(f"tokenizer  {config.kind}, {tokenizer.vocab_size:,} ids: {folder}")
     return tokenizer, folder
 
@@ -99,7 +103,7 @@ def _tokenizer(recipe: Recipe, corpus: Corpus | None, terminal: Terminal) -> tup
 def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Terminal, verify: bool) -> Shards:
     from folio.shards import write_shards
 
-    folder = _cached("shards", corpus.fingerprint, tokenizer.fingerprint, recipe.shards.tokens_per_shard)
+    folder = cached("shards", corpus.fingerprint, tokenizer.fingerprint, recipe.shards.tokens_per_shard)
 
     def make() -> Shards:
         with terminal.progress("shards", None, "token") as bar:
@@ -112,27 +116,55 @@ def _shards(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, terminal: Term
                 on_progress=lambda progress: bar.update(progress.tokens),
             )
 
-    shards = _made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
+    shards = made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
     return _told(shards, folder, terminal)
 
 
-def _shards_of_source(recipe: Recipe, tokenizer: Tokenizer, terminal: Terminal, verify: bool) -> Shards:
-    """Their name in the cache is made of the text and all that is asked of it."""
+def _shards_of_source(
+    recipe: Recipe, tokenizer: Tokenizer, terminal: Terminal, verify: bool, made_before: str | None
+) -> Shards:
+    """Their name in the cache is made of the text and all that is asked of it, wherever the text lies."""
     from folio.shards.machines.config import EngineConfig
     from folio.verbs.sources import plan_source, write_source
 
-    source, config, home = recipe.source, recipe.shards, _cached("shards")
+    source, config, home = recipe.source, recipe.shards, cached("shards")
     assert source.path is not None
-    writing = plan_source(source.path, source, recipe.quality, source.tokens, tokenizer, home, config, terminal)
-    folder = _cached("shards", writing.job)
+    if made_before is not None and (found := _folder_of(home.parent, made_before)) is not None:
+        return _told(_opened(found, tokenizer, terminal, verify), found, terminal)
+    seen = cached("sources", str(Path(source.path).absolute()), _plain(source)).with_suffix(".json")
+    writing = plan_source(
+        source.path, source, recipe.quality, source.tokens, tokenizer, home, config, terminal, _plan_in(seen)
+    )
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    write_file(seen, writing.refining.source.plan.model_dump_json())
+    about = {key: value for key, value in writing.job["source"].items() if key != "corpus"}
+    folder = cached("shards", {**writing.job, "source": about})
 
     def make() -> Shards:
         written = write_source(replace(writing, to=folder), EngineConfig(), config.workers, terminal)
         assert written is not None
         return written.shards
 
-    shards = _made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
+    shards = made_once("shards", folder, lambda: _opened(folder, tokenizer, terminal, verify), make, terminal)
     return _told(shards, folder, terminal)
+
+
+def _folder_of(home: Path, id: str) -> Path | None:
+    """The shards in the cache that have this manifest."""
+    for manifest in home.glob(f"*/{MANIFEST}"):
+        with suppress(ArtifactError):
+            if read_manifest(manifest.parent, "shards").id == id:
+                return manifest.parent
+    return None
+
+
+def _plan_in(file: Path) -> Plan | None:
+    """The plan of a source that was looked at before."""
+    from folio.corpus.sources import Plan
+
+    with suppress(OSError, ValidationError):
+        return Plan.model_validate_json(file.read_bytes())
+    return None
 
 
 def _told(shards: Shards, folder: Path, terminal: Terminal) -> Shards:
@@ -179,7 +211,7 @@ def _fetched(name: str, get: Callable[[], T], terminal: Terminal) -> T:
         return get()
 
 
-def _made_once(what: str, folder: Path, read: Callable[[], T], make: Callable[[], T], terminal: Terminal) -> T:
+def made_once(what: str, folder: Path, read: Callable[[], T], make: Callable[[], T], terminal: Terminal) -> T:
     """What ``read`` finds in the cache's ``folder``; where it is absent or damaged, one process makes it anew."""
 
     def sound() -> T:
@@ -214,7 +246,8 @@ def _plain(table: Table) -> dict[str, Any]:
     return table.model_dump(mode="json")
 
 
-def _cached(kind: str, *content: Any) -> Path:
+def cached(kind: str, *content: Any) -> Path:
+    """The folder in the cache of what is of this ``kind`` and made from this ``content`` (JSON values)."""
     from folio.corpus.mirrors import cache_folder
 
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

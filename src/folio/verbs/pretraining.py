@@ -20,18 +20,34 @@ from folio.runtime import Runtime
 from folio.shards import Batches
 from folio.training.attending import Attendant, Wait
 from folio.training.config import TrainConfig
+from folio.training.config_embeddings import FIRST_ROWS
+from folio.training.embeddings import FirstRows
 from folio.training.feed import AttendedStream, Feed
 from folio.training.loop import Line, Poll, Probe
 from folio.training.objective import BatchSource
 from folio.training.plan import sequences_per_rank
 from folio.training.saving import Contents, ModelContents
 from folio.verbs.action import Terminal
+from folio.verbs.embeddings import (
+    begin_embeddings,
+    changed_embeddings,
+    embedding_facts,
+    embeddings_in_words,
+    frozen_weights,
+    spared_flops,
+)
 from folio.verbs.engine import open_engine, open_runtime
 from folio.verbs.evaluate.oracle_probe import oracle_measure
 from folio.verbs.prepare import Prepared, prepare
 from folio.verbs.probes import Measure, measures_of, probes_of
 from folio.verbs.recipe import Recipe, model_for_vocabulary
-from folio.verbs.session import Session, changed_reading, changed_training, refuse_changes, refuse_idle_patience
+from folio.verbs.session import (
+    Session,
+    changed_reading,
+    changed_training,
+    refuse_changes,
+    refuse_idle_patience,
+)
 from folio.verbs.sitting import scores_in_words
 
 FIXED = ("batch_tokens", "seed", "init", "best_by")
@@ -47,6 +63,8 @@ class Pretraining(Session):
     recipe: Recipe
     source: Batches
     prepared: Prepared
+    first_rows: FirstRows | None = None
+    """What the token embedding began with, where that is not random."""
     _validating: Attendant | None = field(default=None, init=False)
     """Who reads what the loss is measured on while it trains."""
 
@@ -60,11 +78,21 @@ class Pretraining(Session):
             "parameters": parameter_counts(shape).total,
             "vocab_size": shape.vocab_size,
             **self.facts(),
+            **embedding_facts(self.recipe.embeddings, shape, self.first_rows),
+            "shards": self.prepared.shards.manifest.id,
             "shards_access": self.source.stream.access,
             "train_tokens": tokens,
             "validation_tokens": self.prepared.shards.tokens("val"),
             "epochs": self.config.steps * self.plan.tokens / tokens,
         }
+
+    def trained_in_words(self) -> str:
+        frozen = frozen_weights(self.recipe.embeddings, self.state.model.config)
+        return f", of which the {frozen:,} of the token embedding are frozen" if frozen else ""
+
+    def begun(self, run: Path, terminal: Terminal) -> None:
+        if self.first_rows is not None:
+            self.first_rows.vectors.save(run / FIRST_ROWS)
 
     def identity(self) -> dict[str, Any]:
         return {"parents": [Parent(kind="shards", id=self.prepared.shards.manifest.id).model_dump()]}
@@ -74,6 +102,7 @@ class Pretraining(Session):
         begun, asked = saved["recipe"], now["recipe"]
         changed = [f"model.{key}" for key in asked["model"] if asked["model"][key] != begun["model"].get(key)]
         refuse_changes(run, changed + changed_training(begun, asked, FIXED) + changed_reading(begun, asked))
+        refuse_changes(run, changed_embeddings(begun, asked))
         for name, what in (("tokenizer", "tokenizer"), ("parents", "shards")):
             if saved[name] != now[name]:
                 raise ArtifactError(
@@ -138,15 +167,20 @@ class Pretraining(Session):
                 f"Held-out loss {facts['nats_per_token']:.4f} nats/token, {facts['bits_per_byte']:.4f} bits/byte "
                 f"(disjoint blocks, {scored} of the validation split)."
             )
-        return "\n\n".join([*lines, *scores_in_words(facts)])
+        return "\n\n".join([*lines, *embeddings_in_words(self.recipe.embeddings), *scores_in_words(facts)])
 
 
 def open_session(
-    recipe: Recipe, prepared: Prepared, ranks: Ranks = ALONE, *, begun: Mapping[str, Any] | None = None
+    recipe: Recipe,
+    prepared: Prepared,
+    ranks: Ranks = ALONE,
+    *,
+    begun: Mapping[str, Any] | None = None,
+    terminal: Terminal | None = None,
 ) -> Pretraining:
     """Build runtime, model, optimizer and data order. What cannot be fails here, before anything is written.
 
-    ``begun``: see :meth:`folio.verbs.session.Job.open`.
+    ``terminal`` hears of vectors of words that are trained first. ``begun``: see :meth:`folio.verbs.session.Job.open`.
     """
     config, reading = recipe.train, recipe.shards
     prepared = replace(prepared, shards=prepared.shards.read_by(reading.access))
@@ -162,7 +196,10 @@ def open_session(
         prepared.tokenizer.encode(config.sample_prompt)
     measures = ranks.first_on_each_machine(lambda: _measures(recipe, prepared, runtime))
     model = GPT(shape).initialize(config.seed, config.init)
-    engine = open_engine(model, config, runtime, shape.block_size, training_flops(shape), begun)
+    tokenizer, shards = prepared.tokenizer, prepared.shards
+    first_rows = begin_embeddings(model, recipe.embeddings, tokenizer, shards, ranks, terminal or Terminal(quiet=True))
+    flops = training_flops(shape) - spared_flops(recipe.embeddings, shape)
+    engine = open_engine(model, config, runtime, shape.block_size, flops, begun)
     return Pretraining(
         **vars(engine),
         recipe=recipe,
@@ -170,6 +207,7 @@ def open_session(
         tokenizer=prepared.tokenizer,
         measures=measures,
         prepared=prepared,
+        first_rows=first_rows,
     )
 
 
@@ -216,9 +254,12 @@ class PretrainingJob:
         return following(run)
 
     def open(self, ranks: Ranks, begun: Mapping[str, Any] | None = None) -> Pretraining:
-        return open_session(self.recipe, self.prepared or self._prepare(ranks), ranks, begun=begun)
+        return open_session(
+            self.recipe, self.prepared or self._prepare(ranks, begun), ranks, begun=begun, terminal=self.terminal
+        )
 
-    def _prepare(self, ranks: Ranks) -> Prepared:
+    def _prepare(self, ranks: Ranks, begun: Mapping[str, Any] | None) -> Prepared:
         """Data for every rank: made, and compared byte by byte, by the first on each machine."""
         recipe, terminal = self.recipe, self.terminal
-        return ranks.first_on_each_machine(lambda: prepare(recipe, terminal, verify=ranks.launch.local_rank == 0))
+        before, verify = (begun or {}).get("shards"), ranks.launch.local_rank == 0
+        return ranks.first_on_each_machine(lambda: prepare(recipe, terminal, verify=verify, made_before=before))

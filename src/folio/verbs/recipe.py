@@ -19,6 +19,7 @@ from folio.shards.parts.config import DividedSourceOptions
 from folio.shards.token_count import TokenCount
 from folio.tokenizer.config import TokenizerConfig
 from folio.training.config import TrainConfig
+from folio.training.config_embeddings import EmbeddingsConfig
 
 ASSUMED_SIZES = {"char": 128, "word": 16384}
 """Ids of a tokenizer whose size only the text can tell."""
@@ -57,6 +58,8 @@ class Recipe(Table):
     """Ids on disk."""
     model: GPTConfig = GPTConfig()
     """The shape of the model; its vocabulary is the tokenizer's."""
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    """The rows of its token embedding: random or word2vec's, trained or not."""
     train: TrainConfig = TrainConfig()
     """The training run."""
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -73,6 +76,15 @@ class Recipe(Table):
     def _quality_is_of_a_source(self) -> Self:
         if self.source.path is None and (self.quality != QualityConfig() or self.source != RecipeSource()):
             raise ValueError("quality.* and source.* are for a source: give source.path")
+        return self
+
+    @model_validator(mode="after")
+    def _word2vec_is_of_words(self) -> Self:
+        begins, usual = self.embeddings, EmbeddingsConfig()
+        if begins.init == "random" and begins != usual.model_copy(update={"mode": begins.mode, "show": begins.show}):
+            raise ValueError("embeddings.* but for mode are for embeddings.init 'word2vec'")
+        if begins.init == "word2vec" and self.tokenizer.path is None and self.tokenizer.kind != "word":
+            raise ValueError(f"embeddings.init 'word2vec' needs tokenizer.kind 'word', not '{self.tokenizer.kind}'")
         return self
 
 

@@ -113,6 +113,8 @@ def _resume(job: Job, run: Path, terminal: Terminal, ranks: Ranks) -> Outcome:
     if ranks.first:
         continue_run(run, session)
         set_aside_after(run, checkpoint.step if checkpoint else -1)
+        if checkpoint is None:
+            session.begun(run, terminal)
     terminal.print(f"resume     {checkpoint.path if checkpoint else 'nothing was saved yet: from the start'}")
     return _go(session, run, terminal, unprobed=checkpoint is not None and checkpoint.unprobed)
 

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from folio.config import Table, build
 from folio.errors import ConfigError
+from folio.tokenizer.word2vec_config import NearestConfig
 from folio.verbs.action import Action, Outcome, Terminal
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class TrainOptions(Table):
     """word only: how often a word must occur to have an id of its own."""
     special_tokens: tuple[str, ...] = ()
     """Further special tokens (word and bpe)."""
+    out_of_vocabulary: Literal["unk", "nearest"] = "unk"
+    """word only: a word too rare for an id is read as <unk>, or as the word with an id that is nearest by word2vec."""
+    nearest: NearestConfig = NearestConfig()
+    """The vectors that tell which word is nearest."""
     all_text: bool = False
     """Learn from the held-out side of the split too; for a corpus that no model will be validated on."""
     show_merges: int = Field(default=20, ge=0)
@@ -121,6 +126,7 @@ def inspect(options: InspectOptions, terminal: Terminal) -> Outcome:
     tokenizer = load_tokenizer(options.tokenizer)
     data = _described(tokenizer)
     special = ", ".join(f"{token} {id}" for token, id in tokenizer.special_ids.items()) or "none"
+    nearest = getattr(tokenizer, "nearest", {})
     terminal.table(
         ("", "tokenizer"),
         [
@@ -128,6 +134,7 @@ def inspect(options: InspectOptions, terminal: Terminal) -> Outcome:
             ("ids", f"{tokenizer.vocab_size:,}"),
             ("special tokens", special),
             ("pattern", tokenizer.pattern),
+            *([("words read as another", f"{len(nearest):,}")] if nearest else []),
             ("fingerprint", tokenizer.fingerprint),
         ],
     )
