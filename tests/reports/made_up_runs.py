@@ -28,6 +28,20 @@ def validation_line(step: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def write_preference_run(run: Path, *, steps: int = 20, every: int = 5) -> Path:
+    """A run that learned preferences, in a new folder."""
+    run.mkdir(parents=True)
+    with MetricsLog(run / "metrics.jsonl") as log:
+        for step in range(1, steps + 1):
+            line = {**train_line(step), "nats_per_pair": 0.69 / step}
+            del line["nats_per_token"]
+            log.log(**line)
+            if step % every == 0:
+                log.log(kind="validation", step=step, nats_per_pair=0.7 / step, standard_error_nats=0.01, accuracy=0.8,
+                        pairs=40, tokens=900, tokens_seen=900 * step, elapsed_s=0.1 * step)  # fmt: skip
+    return run
+
+
 def write_run(run: Path, *, steps: int = 100, every: int = 25, config: dict[str, Any] | None = None) -> Path:
     """A run of ``steps``, validated and sampled ``every`` so many of them (0: never), in a new folder."""
     run.mkdir(parents=True)

@@ -51,7 +51,8 @@ def test_the_headline_carries_the_best_score_its_n_and_its_error(make_run: MakeR
 def test_every_figure_and_section_is_there(make_run: MakeRun) -> None:
     html = run_report(make_run()).read_text()
     assert titles(html) == [
-        "Loss", "Validation, bits per byte", "Learning rate", "Gradient norm", "Step time", "Throughput",
+        "Train against validation", "Training loss, each step", "Training loss, smoothed", "Validation loss",
+        "Validation, bits per byte", "Learning rate", "Gradient norm", "Step time", "Throughput",
         "Model FLOPs utilisation",
     ]  # fmt: skip
     for text in (
@@ -64,6 +65,16 @@ def test_every_figure_and_section_is_there(make_run: MakeRun) -> None:
         "python",
     ):
         assert text in html, text
+
+
+def test_the_wait_for_data_is_told_where_there_was_one(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "waiting" not in run_report(run).read_text()
+    with MetricsLog(run / "metrics.jsonl") as log:
+        log.log(**{**train_line(101), "data_wait_s": 2.5})
+    html = run_report(run).read_text()
+    assert "2.5 s of it waiting for data" in stats(html)["Time"]
+    assert "Time waited for data" in titles(html)
 
 
 def test_the_report_lies_in_the_run_and_is_replaced(make_run: MakeRun) -> None:

@@ -12,7 +12,7 @@ from tiny_training import GPT2, SHAPE, Counting, make_state, run_steps
 
 from folio.errors import ConfigError
 from folio.training.range_test import range_test
-from folio.training.rate_curve import Suggestion, Sweep, rate_text, suggest
+from folio.training.rate_curve import Suggestion, Sweep, rate_text, suggest, suggest_over
 
 
 def swept(low: float = 1e-6, high: float = 3.0, steps: int = 60, **options: object) -> Sweep:
@@ -149,6 +149,46 @@ def test_muon_moves_along_in_its_ratio() -> None:
     assert range_test(state, source, plan, low=1e-5, high=1e-4, steps=20) is not None
     rates = {group["name"]: group["lr"] for one in state.optimizers.all for group in one.param_groups}
     assert rates == pytest.approx({"matrices": 0.02 / 10, "embeddings": 1e-4, "vectors": 1e-4})
+
+
+def with_bottom_at(bottom_at: float) -> Sweep:
+    rates = np.geomspace(1e-6, 1, 100)
+    losses = 4 - 2 / (1 + np.exp(-4 * np.log10(rates / (bottom_at / 10))))
+    losses = losses + np.maximum(0, np.log10(rates / bottom_at)) ** 2
+    return Sweep(tuple(rates.tolist()), tuple(losses.tolist()), (4.0,) * 100)
+
+
+def test_of_several_seeds_the_median_is_suggested_with_its_spread() -> None:
+    sweeps = {seed: with_bottom_at(bottom) for seed, bottom in ((1, 1e-3), (2, 3e-2), (3, 4e-3))}
+    alone = {seed: suggest(sweep).rate for seed, sweep in sweeps.items()}
+    said = suggest_over(sweeps)
+    assert said.rate == alone[3]
+    assert (said.low, said.high) == (alone[1], alone[2])
+    assert f"3 seeds, which suggest {rate_text(said.low or 0)} to {rate_text(said.high or 0)}" in said.why
+    assert {seed: one.rate for seed, one in said.each.items()} == alone
+    two = suggest_over({seed: sweeps[seed] for seed in (1, 2)})
+    assert two.rate == pytest.approx(math.sqrt((two.low or 0) * (two.high or 0)), rel=1e-2)
+    one = suggest_over({1: sweeps[1]})
+    assert (one.rate, one.why, one.notes) == (alone[1], one.each[1].why, one.each[1].notes)
+
+
+def test_a_seed_that_suggests_nothing_is_named_and_left_out() -> None:
+    noise = np.random.default_rng(1).standard_normal(100).tolist()
+    silent = Sweep(tuple(np.geomspace(1e-6, 1, 100).tolist()), tuple(noise), (0.0,) * 100)
+    said = suggest_over({1: silent, 2: with_bottom_at(1e-2)})
+    assert said.rate == said.each[2].rate
+    assert said.notes[0].startswith("seed 1 suggests nothing: ")
+    nothing = suggest_over({1: silent, 2: silent})
+    assert (nothing.rate, nothing.low, nothing.high) == (None, None, None)
+    assert "never fell" in nothing.why
+
+
+def test_who_watches_hears_of_every_batch() -> None:
+    state, source, plan = make_state(GPT2)
+    measured, felt = list[int](), list[int]()
+    range_test(state, source, plan, low=1e-5, high=1e-3, steps=20, on_untouched=measured.append,
+               on_step=lambda step, loss: felt.append(step))  # fmt: skip
+    assert measured == felt == list(range(1, 21))
 
 
 @pytest.mark.parametrize("polls", [1, 10, 30])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from made_up_evaluations import choices, write
 
+from folio.cli import main
 from folio.errors import UserError
 from folio.training.metrics import MetricsLog
 from folio.verbs.action import Terminal
@@ -86,3 +90,56 @@ def test_an_evaluation_gives_its_page_and_its_scores_with_intervals(
     assert (score["value"], score["n"], outcome.data["model"]) == (0.3, 100, "runs/a")
     with pytest.raises(UserError, match="folio compare"):
         report(ReportOptions(runs=(folder, make_run(tmp_path / "run"))), Terminal(quiet=True))
+
+
+def folio(*arguments: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_figures_and_numbers_lie_where_asked(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run, figures, curves = make_run(tmp_path / "run"), tmp_path / "figures", tmp_path / "curves.csv"
+    code, out, err = folio("report", run, "--figures", figures, "--format", "svg,png", "--columns", 2, "--csv", curves)
+    assert code == 0, err
+    assert {path.suffix for path in figures.iterdir()} == {".svg", ".png"}
+    assert "loss.svg" in {path.name for path in figures.iterdir()}
+    assert curves.read_text().startswith("run,kind,step,")
+    for path in (run / "report.html", figures, curves):
+        assert f"wrote {path}\n" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--format", "gif", "--figures", "f"), "--format 'gif': must be 'svg', 'png' or 'pdf'"),
+        (("--format", "png"), "format is of figures for papers"),
+        (("--columns", "3", "--figures", "f"), "--columns '3'"),
+        (("--fonts", "paths"), "fonts is of figures for papers"),
+    ],
+)
+def test_what_cannot_be_written_is_one_line(tmp_path: Path, flags: tuple[str, ...], complaint: str) -> None:
+    run = make_run(tmp_path / "run")
+    code, _, err = folio("report", run, *flags)
+    assert code == 2
+    assert complaint in err
+    assert len(err.splitlines()) == 1
+    assert not (run / "report.html").exists()
+
+
+def test_an_evaluation_has_no_figures_of_training(tmp_path: Path) -> None:
+    folder = write(tmp_path / "eval", choices([1, 0]), model="runs/a")
+    code, _, err = folio("report", folder, "--csv", tmp_path / "curves.csv")
+    assert code == 2
+    assert "no curves of training" in err
+
+
+def test_without_matplotlib_the_page_is_not_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    run = make_run(tmp_path / "run")
+    code, _, err = folio("report", run, "--figures", tmp_path / "figures")
+    assert code == 2
+    assert "folio-lm[study]" in err
+    assert [path.name for path in run.iterdir()] == ["metrics.jsonl"]

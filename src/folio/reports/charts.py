@@ -34,7 +34,8 @@ __all__ = ["HALF", "WIDE", "Series", "bar_chart", "histogram", "line_chart", "st
 class Series:
     """One curve. ``faint`` draws it thin, behind and without a label at its end; ``dots`` marks its points.
 
-    ``colour`` is 0..7, or None for its place among the curves.
+    ``colour`` is 0..7, or None for its place among the curves. ``labelled``: whether the label stands at its end; None
+    if it is not faint.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Series:
     dots: bool = False
     dashed: bool = False
     colour: int | None = None
+    labelled: bool | None = None
 
 
 def line_chart(
@@ -63,7 +65,7 @@ def line_chart(
     """
     pieces = [runs_of_points(one.xs, one.ys, log_x=log_x, log_y=log_y) for one in series]
     points = [point for curve in pieces for piece in curve for point in piece]
-    labels = ["" if one.faint else shorten(one.label) for one in series]
+    labels = ["" if _is_unlabelled(one) else shorten(one.label) for one in series]
     right = 26 + max((text_width(label) + 10 for label in labels if label), default=0)
     y = make_scale((p[1] for p in points), height - 44, 54, log=log_y, spacing=42)
     left = 14 + max((text_width(text) for _, text in y.ticks), default=0)
@@ -225,6 +227,10 @@ def _value_at(scale: Scale, share: float) -> float:
     if scale.log:
         return float(scale.low * (scale.high / scale.low) ** share)
     return scale.low + share * (scale.high - scale.low)
+
+
+def _is_unlabelled(one: Series) -> bool:
+    return one.faint if one.labelled is None else not one.labelled
 
 
 def _colour(one: Series, index: int) -> str:

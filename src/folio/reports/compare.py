@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from folio.errors import UserError
 from folio.finetuning.overfitting import LossKey
-from folio.reports.charts import HALF, Series, line_chart
-from folio.reports.page import Cell, Page, flatten
+from folio.reports.beside import show_samples
+from folio.reports.curves import show_curves
+from folio.reports.differences import differing_keys
+from folio.reports.intervals import Interval, interval_chart
+from folio.reports.page import Cell, Page
 from folio.reports.quantities import duration
-from folio.reports.records import PAIRS, RunRecord, column, number, read_run, smooth
-from folio.reports.run import span_of
+from folio.reports.records import PAIRS, RunRecord, number, read_run
 
 TOKENS: LossKey = "nats_per_token"
 OF_TEXT = (
@@ -25,6 +27,8 @@ TEXT_KEYS = (TOKENS, "standard_error_nats", "perplexity", "bits_per_byte", "toke
 OF_PAIRS = (
     "run", "parameters", "steps", "tokens", "nats/pair", "± s.e.", "preferred", "n (pairs)", "tokens/s", "time",
 )  # fmt: skip
+NORMAL_95 = 1.96
+"""Standard errors to each side of a mean that 95 % of samples lie within."""
 PAIR_KEYS = (PAIRS, "standard_error_nats", "accuracy", "pairs")
 
 
@@ -43,8 +47,10 @@ def compare_report(runs: Sequence[Path], to: Path) -> Path:
         "Each run's best validation; n counts what was measured, s.e. is the standard error of that run alone.",
     )
     _scores(page, names, records)
+    _intervals(page, names, records)
     _warn(page, records)
-    _curves(page, names, records)
+    show_curves(page, names, records)
+    show_samples(page, names, records)
     _differences(page, names, records)
     return page.write(to)
 
@@ -61,7 +67,8 @@ def _scores(page: Page, names: Sequence[str], records: Sequence[RunRecord]) -> N
     for header, keys in ((OF_TEXT, TEXT_KEYS), (OF_PAIRS, PAIR_KEYS)):
         rows = [_row(name, record, keys) for name, record in both if record.loss_key == keys[0]]
         if rows:
-            page.table(header, rows)
+            waited = any(record.waited_s > 0 for record in records)
+            page.table((*header, *["waited for data"] * waited), [row if waited else row[:-1] for row in rows])
 
 
 def _row(name: str, record: RunRecord, keys: Sequence[str]) -> list[Cell]:
@@ -77,6 +84,7 @@ def _row(name: str, record: RunRecord, keys: Sequence[str]) -> list[Cell]:
         best.get(keys[-1]),
         speed if math.isfinite(speed) else None,
         duration(record.elapsed_s),
+        duration(record.waited_s) if math.isfinite(record.waited_s) else None,
     ]
 
 
@@ -92,7 +100,7 @@ def _warn(page: Page, records: Sequence[RunRecord]) -> None:
         for record in records
         if record.best_validation and record.loss_key == TOKENS
     }
-    tokenizers = {json.dumps(record.config.get("tokenizer"), sort_keys=True) for record in records}
+    tokenizers = _tokenizers(records)
     if len({record.loss_key for record in records}) > 1:
         page.note("Some runs learned text and some preferences: a nat per token and a nat per pair do not compare.")
     if len(tokenizers) > 1:
@@ -105,54 +113,46 @@ def _warn(page: Page, records: Sequence[RunRecord]) -> None:
     )
 
 
-def _curves(page: Page, names: Sequence[str], records: Sequence[RunRecord]) -> None:
-    """By step and by time; losses that are not of one kind do not share a figure."""
-    page.section("Curves")
-    numbered = list(enumerate(zip(names, records, strict=True)))
-    for loss in (TOKENS, PAIRS):
-        if members := [(index, *both) for index, both in numbered if both[1].loss_key == loss]:
-            _curves_of(page, loss, members)
+def _intervals(page: Page, names: Sequence[str], records: Sequence[RunRecord]) -> None:
+    """A figure for each kind of loss that two runs have: where each one's own luck of the text leaves its score."""
+    charts = []
+    for loss, unit in ((TOKENS, "nats/token"), (PAIRS, "nats/pair")):
+        members = [(index, name, record) for index, (name, record) in enumerate(zip(names, records, strict=True))
+                   if record.loss_key == loss and record.best_validation is not None]  # fmt: skip
+        in_bits = loss == TOKENS and len(_tokenizers(record for _, _, record in members)) > 1
+        rows = [_interval(index, name, record, in_bits=in_bits) for index, name, record in members]
+        if len(rows) > 1:
+            measure = "bits/byte" if in_bits else unit
+            charts.append(
+                interval_chart(rows, title=f"Best validation, {measure}", x_label=f"{measure}, less is better")
+            )
+    if charts:
+        page.figures(*charts, caption="Lines: 95 % intervals of each run alone, 1.96 standard errors to both sides.")
 
 
-def _curves_of(page: Page, loss: LossKey, members: Sequence[tuple[int, str, RunRecord]]) -> None:
-    """Of runs whose losses are of one kind; each comes with its colour and name."""
-    second = "accuracy" if loss == PAIRS else "bits_per_byte"
-    train, validation, over_time, seconds = [], [], [], []
-    for index, name, record in members:
-        smoothed = smooth(column(record.train, loss), span_of(record))
-        losses, checked = column(record.validation, loss), column(record.validation, "step")
-        train.append(Series(name, column(record.train, "step"), smoothed, colour=index))
-        validation.append(Series(name, checked, losses, dots=True, colour=index))
-        seconds.append(Series(name, checked, column(record.validation, second), dots=True, colour=index))
-        elapsed = column(record.validation, "elapsed_s")
-        over_time.append(Series(name, elapsed, losses, dots=True, colour=index))
-    unit = loss.replace("_", " ")
-    title, what = ("Pairs in order", "share of pairs") if loss == PAIRS else ("Bits per byte", "bits per byte")
-    page.figures(
-        line_chart(validation, title="Validation loss", x_label="step", y_label=unit),
-        line_chart(train, title="Training loss, smoothed", x_label="step", y_label=unit),
-    )
-    page.figures(
-        line_chart(seconds, title=title, x_label="step", y_label=what, width=HALF, height=270),
-        line_chart(
-            over_time, title="Validation loss over time", x_label="seconds", y_label=unit, width=HALF, height=270
-        ),
-    )
+def _interval(index: int, name: str, record: RunRecord, *, in_bits: bool) -> Interval:
+    best = record.best_validation or {}
+    nats, error = number(best, record.loss_key), number(best, "standard_error_nats")
+    value = number(best, "bits_per_byte") if in_bits else nats
+    margin = NORMAL_95 * error * (value / nats if nats else math.nan)
+    low, high = value - margin, value + margin
+    known = math.isfinite(low)
+    return Interval(name, value, low, high, f"{value:.4g}: {low:.4g} to {high:.4g}" if known else f"{value:.4g}", index)
+
+
+def _tokenizers(records: Iterable[RunRecord]) -> set[str]:
+    return {json.dumps(record.config.get("tokenizer"), sort_keys=True) for record in records}
 
 
 def _differences(page: Page, names: Sequence[str], records: Sequence[RunRecord]) -> None:
-    flat = [flatten({k: v for k, v in record.config.items() if k != "environment"}) for record in records]
-    keys = list(dict.fromkeys(key for config in flat for key in config))
-    rows: list[list[Cell]] = []
-    for key in keys:
-        values = [json.dumps(config[key], ensure_ascii=False) if key in config else "absent" for config in flat]
-        if len(set(values)) > 1:
-            rows.append([key, *(value.strip('"') for value in values)])
     page.section("What differs")
+    rows = differing_keys([{k: v for k, v in record.config.items() if k != "environment"} for record in records])
     if rows:
         page.table(("key", *names), rows)
     else:
         page.paragraph("The configurations are equal.")
+    if places := differing_keys([record.environment for record in records]):
+        page.table(("environment", *names), places, caption="Where they ran")
     for name, record in zip(names, records, strict=True):
         if record.config:
             page.details(f"{name}: whole configuration", record.config)

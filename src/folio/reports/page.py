@@ -101,6 +101,15 @@ class Page:
         lead = f"<b>{_text(prompt)}</b>" if prompt else ""
         self._body.append(f'<div class="sample">{head}<pre>{lead}{_text(text)}</pre></div>')
 
+    def samples(self, texts: Iterable[tuple[str, str]], *, prompt: str = "") -> None:
+        """Texts with their titles, side by side where there is room; above them the ``prompt`` that they go on from."""
+        cells = "".join(
+            f'<div class="sample"><div class="sample-title">{_text(title)}</div><pre>{_text(text)}</pre></div>'
+            for title, text in texts
+        )
+        lead = f'<pre class="prompt"><b>{_text(prompt)}</b></pre>' if prompt else ""
+        self._body.append(f'{lead}<div class="beside">{cells}</div>')
+
     def details(self, summary: str, content: Mapping[str, object] | str, *, open: bool = False) -> None:
         """Something folded away: a mapping as key-value lines, or text as it is."""
         inner = f"<pre>{_text(content)}</pre>" if isinstance(content, str) else _key_values(content)

@@ -80,6 +80,12 @@ class RunRecord:
                 before = value
         return total
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds of the effective steps that went by until their batches came; NaN if no step says."""
+        waits = [value for value in column(self.train, "data_wait_s") if math.isfinite(value)]
+        return math.fsum(waits) if waits else math.nan
+
     def typical(self, key: str) -> float:
         """The median of a train column, NaN if it has no finite value."""
         finite = [value for value in column(self.train, key) if math.isfinite(value)]

@@ -6,12 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from folio.reports.charts import HALF, Series, line_chart
+from folio.reports.curves import show_curves
+from folio.reports.embeddings import show_embeddings
+from folio.reports.figures import span_of
 from folio.reports.finetuning import show_finetuning
 from folio.reports.page import Page, Stat
 from folio.reports.probes import show_probes
 from folio.reports.quantities import duration, event_words, size_text
-from folio.reports.records import PAIRS, Line, RunRecord, column, number, read_run, smooth
+from folio.reports.records import PAIRS, Line, RunRecord, column, number, read_run
 from folio.reports.scales import short_number
 
 REPORT = "report.html"
@@ -32,8 +34,9 @@ def run_report(run: Path, to: Path | None = None) -> Path:
     if not record.lines:
         page.note("The run has written no metrics yet.")
     show_finetuning(page, record)
-    _curves(page, record)
+    show_curves(page, [record.name], [record])
     show_probes(page, record)
+    show_embeddings(page, record)
     _samples(page, record)
     _history(page, record)
     page.section("Configuration")
@@ -84,7 +87,7 @@ def headline(record: RunRecord) -> list[Stat]:
             Stat("Training loss", short_number(last), record.loss_unit, f"mean of the last {len(losses)} steps")
         )
     stats.append(Stat("Tokens seen", short_number(record.tokens_seen), note=step_count(record)))
-    stats.append(Stat("Time", duration(record.elapsed_s)))
+    stats.append(Stat("Time", duration(record.elapsed_s), note=waited_words(record)))
     if record.peak_bytes is not None:
         value, unit = size_text(record.peak_bytes).split(" ")
         stats.append(Stat("Peak memory", value, unit))
@@ -102,49 +105,9 @@ def step_count(record: RunRecord) -> str:
     return "1 step" if record.steps == 1 else f"{record.steps:,} steps"
 
 
-def span_of(record: RunRecord) -> int:
-    """How many steps the smoothed curves average over: a fiftieth of the run, 5 to 200."""
-    return min(200, max(5, len(record.train) // 50))
-
-
-def _curves(page: Page, record: RunRecord) -> None:
-    train, validation = record.train, record.validation
-    if not train and not validation:
-        return
-    page.section("Curves")
-    steps, checked, span = column(train, "step"), column(validation, "step"), span_of(record)
-    losses = column(train, record.loss_key)
-    curves = []
-    if train:
-        curves.append(Series("train, each step", steps, losses, faint=True, colour=0))
-        curves.append(Series(f"train, over {span} steps", steps, smooth(losses, span), colour=0))
-    if validation:
-        curves.append(Series("validation", checked, column(validation, record.loss_key), dots=True, colour=1))
-    page.figures(line_chart(curves, title="Loss", x_label="step", y_label=record.loss_key.replace("_", " ")))
-    panels = []
-    if validation and any(map(math.isfinite, column(validation, "bits_per_byte"))):
-        bits = Series("", checked, column(validation, "bits_per_byte"), dots=True, colour=1)
-        panels.append(_half([bits], "Validation, bits per byte", "bits per byte"))
-    if train:
-        panels.append(_half([Series("", steps, column(train, "learning_rate"))], "Learning rate", "learning rate"))
-        for key, title, unit in (
-            ("grad_norm", "Gradient norm", "L2 norm before clipping"),
-            ("step_time_s", "Step time", "seconds"),
-            ("tokens_per_s", "Throughput", "tokens per second"),
-            ("mfu", "Model FLOPs utilisation", "share of the matrix-product peak"),
-        ):
-            values = column(train, key)
-            if any(map(math.isfinite, values)):
-                both = [
-                    Series("each step", steps, values, faint=True, colour=0),
-                    Series("", steps, smooth(values, span), colour=0),
-                ]
-                panels.append(_half(both, title, unit, log_y=key == "grad_norm"))
-    page.figures(*panels)
-
-
-def _half(series: list[Series], title: str, unit: str, *, log_y: bool = False) -> str:
-    return line_chart(series, title=title, x_label="step", y_label=unit, log_y=log_y, width=HALF, height=270)
+def waited_words(record: RunRecord) -> str:
+    """``3.2 s of it waiting for data``; nothing where nobody waited, or nothing is known of it."""
+    return f"{duration(record.waited_s)} of it waiting for data" if record.waited_s >= 0.05 else ""
 
 
 def _samples(page: Page, record: RunRecord) -> None:

@@ -6,14 +6,12 @@ import math
 from collections.abc import Sequence
 from operator import itemgetter
 
-import numpy as np
-
 from folio.finetuning.search.halving import Result
 from folio.finetuning.search.records import SearchRecord
 from folio.finetuning.search.settings import KEYS, RATE, Setting, value_text, words_of
 from folio.reports.charts import Series, line_chart
 from folio.reports.page import Cell, Page
-from folio.training.rate_curve import TOO_FAR_NATS, Sweep, rate_text, suggest
+from folio.reports.sweeps import sweep_caption, sweep_figure
 
 FIGURE = "search.svg"
 RATIO_FOR_LOG = 8
@@ -38,7 +36,7 @@ def show_search(page: Page, record: SearchRecord) -> None:
 def search_figure(record: SearchRecord) -> str:
     """Loss against learning rate: a curve for each rung, or the curve of the sweep with what it suggests. SVG."""
     if record.sweep is not None:
-        return _sweep_figure(record.sweep, record.unit)
+        return sweep_figure({0: record.sweep}, record.unit)
     varied = _varied(record.settings)
     across = varied[0] if varied else RATE
     values = [float(setting.values[across]) for setting in record.settings if across in setting.values]
@@ -61,7 +59,8 @@ def search_table(record: SearchRecord) -> tuple[list[str], list[list[Cell]]]:
     rungs = _rungs(record)
     header = [words_of(name) for name in names]
     header += [_rung_words(record, rung) for rung in rungs]
-    header += ["± s.e.", "training", "seconds", ""]
+    trained = any(one.loss.train_nats is not None for one in record.results)
+    header += ["± s.e.", *["training"] * trained, "seconds", ""]
     rows: list[list[Cell]] = []
     for setting, results in _best_first(record):
         by_rung = {one.rung: one for one in results}
@@ -69,9 +68,9 @@ def search_table(record: SearchRecord) -> tuple[list[str], list[list[Cell]]]:
         losses: list[Cell] = [_nats(by_rung[rung]) if rung in by_rung else None for rung in rungs]
         seconds = sum(one.seconds for one in results)
         values = [value_text(name, setting.values[name]) for name in names]
-        rows.append(
-            [*values, *losses, last.loss.standard_error, last.loss.train_nats, seconds, _outcome(record, setting, last)]
-        )
+        training: list[Cell] = [last.loss.train_nats] * trained
+        outcome = _outcome(record, setting, last)
+        rows.append([*values, *losses, last.loss.standard_error, *training, seconds, outcome])
     return header, rows
 
 
@@ -126,26 +125,6 @@ def _curves(record: SearchRecord, across: str, others: Sequence[str]) -> list[Se
     return curves
 
 
-def _sweep_figure(sweep: Sweep, unit: str) -> str:
-    found, losses = suggest(sweep), sweep.compared()
-    top = float(losses.min()) + 2 * TOO_FAR_NATS if len(losses) else math.nan
-    seen = np.where(losses <= top, losses, math.nan).tolist()
-    curves = [
-        Series("each batch", sweep.rates, seen, faint=True, colour=0),
-        Series("smoothed", sweep.rates, found.smoothed, colour=0),
-    ]
-    heights = [value for value in (*seen, *found.smoothed) if math.isfinite(value)]
-    if heights and found.rate is not None:
-        ends = [min(heights), max(heights)]
-        for label, rate, colour in (("suggested", found.rate, 1), ("lowest", found.lowest_at, 2)):
-            upright = Series(f"{label} {rate_text(rate)}", [rate, rate], ends, dashed=True, colour=colour)
-            curves.append(upright)
-            ends = [ends[0], ends[0] + 0.9 * (ends[1] - ends[0])]
-    return line_chart(
-        curves, title="Range test", x_label="learning rate", y_label=f"training, nats per {unit}", log_x=True
-    )
-
-
 def _caption(record: SearchRecord) -> str:
     if record.sweep is None:
         others = _varied(record.settings)[1:]
@@ -154,11 +133,7 @@ def _caption(record: SearchRecord) -> str:
         bars = "Bars: ± one standard error over the validation examples, the same ones for every setting."
         joined = " Only settings that differ in nothing but the learning rate are joined." if others else ""
         return f"{bars}{named}{joined}{share * _steps_differ(record)}"
-    ended = f" The sweep ended early: {record.sweep.ended}." if record.sweep.ended else ""
-    return (
-        "The loss of each batch is taken relative to that of the untouched model on the same batch; the smoothed curve "
-        f"is a centred mean.{ended}"
-    )
+    return sweep_caption({0: record.sweep})
 
 
 def _varied(settings: Sequence[Setting]) -> list[str]:

@@ -70,6 +70,10 @@ th:last-child, td:last-child { padding-right: 4px; }
 pre { font: 14px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; margin: 0;
   white-space: pre-wrap; overflow-wrap: anywhere; tab-size: 4; }
 .sample { background: var(--panel); border-radius: 8px; padding: 16px 20px; margin: 14px 0; max-width: 860px; }
+.prompt { margin: 18px 0 0; }
+.prompt b { color: var(--series-0); }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 16px; margin: 8px 0 20px; }
+.beside .sample { margin: 0; max-width: none; }
 .sample-title { font-size: 13px; color: var(--muted); margin-bottom: 8px; }
 .sample b { color: var(--series-0); }
 details { border-top: 1px solid var(--grid); padding: 10px 0; }

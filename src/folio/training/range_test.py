@@ -30,12 +30,14 @@ def range_test(
     steps: int,
     asked_to_stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_untouched: Callable[[int], None] = lambda batches: None,
 ) -> Sweep | None:
     """Train a fresh ``state`` at rates from ``low`` to ``high``, and give the curve; None if it was asked to stop.
 
     The state is to be thrown away afterwards. The schedule does not count, and no step is left out as a spike; all else
     is as configured. With Muon, its rate moves along in the configured ratio to AdamW's. Besides ``steps`` + 1 steps it
-    costs a forward pass for each. ``on_step`` is told the updates felt so far, and the loss. Collective over ranks.
+    costs a forward pass for each, before the first: ``on_untouched`` is told the batches measured so. ``on_step`` is
+    told the updates felt so far, and the loss. Collective over ranks.
     """
     if not 0 < low < high:
         raise ConfigError(f"a sweep from {low:g} to {high:g} does not rise", "Give a low rate below the high one.")
@@ -44,7 +46,7 @@ def range_test(
     assert state.step == 0
     state.config = state.config.model_copy(update={"steps": steps + 1, "schedule": ScheduleConfig(kind="constant")})
     state.spikes = SpikeGuard(SpikeConfig(z_score=0))
-    untouched = _untouched_losses(state, source, plan, steps, asked_to_stop)
+    untouched = _untouched_losses(state, source, plan, steps, asked_to_stop, on_untouched)
     if untouched is None:
         return None
     peaks = [(group, group["peak_lr"]) for optimizer in state.optimizers.all for group in optimizer.param_groups]
@@ -74,7 +76,12 @@ def range_test(
 
 
 def _untouched_losses(
-    state: TrainingState, source: BatchSource, plan: BatchPlan, steps: int, asked_to_stop: Callable[[], bool]
+    state: TrainingState,
+    source: BatchSource,
+    plan: BatchPlan,
+    steps: int,
+    asked_to_stop: Callable[[], bool],
+    on_untouched: Callable[[int], None],
 ) -> list[float] | None:
     """The loss, as the model is, on the batches of steps 1 to ``steps``; None if asked to stop."""
     ranks, objective, losses = state.runtime.ranks, state.objective, []
@@ -90,4 +97,5 @@ def _untouched_losses(
             if stopping:
                 return None
             losses.append(all_nats / all_count)
+            on_untouched(step)
     return losses

@@ -6,7 +6,9 @@ N rates
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +107,38 @@ def suggest(sweep: Sweep) -> Suggestion:
     if steepest < SPAN * sweep.steps:
         notes.append(f"the loss fell fastest where the sweep began, at {first}: a lower rate may be better")
     return Suggestion(rate, at_lowest, why, tuple(notes), tuple(smoothed.tolist()))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What sweeps of several seeds suggest together: ``rate``, from ``low`` to ``high`` over the seeds, and ``why``.
+
+    ``each`` holds what each seed's own sweep says. All three rates are None where no sweep suggests one.
+    """
+
+    rate: float | None
+    low: float | None
+    high: float | None
+    why: str
+    notes: tuple[str, ...]
+    each: Mapping[int, Suggestion]
+
+
+def suggest_over(sweeps: Mapping[int, Sweep]) -> Spread:
+    """The median, on a logarithmic scale, of what the sweeps of several seeds suggest; of one, what that one does."""
+    each = {seed: suggest(sweep) for seed, sweep in sweeps.items()}
+    rates = {seed: found.rate for seed, found in each.items() if found.rate is not None}
+    one = next(iter(each.values()))
+    notes = dict.fromkeys(note for found in each.values() for note in found.notes)
+    if not rates:
+        return Spread(None, None, None, one.why, tuple(notes), each)
+    rate = float(f"{math.exp(median(map(math.log, rates.values()))):.3g}")
+    low, high = min(rates.values()), max(rates.values())
+    if len(each) == 1:
+        return Spread(rate, low, high, one.why, tuple(notes), each)
+    silent = [f"seed {seed} suggests nothing: {found.why}" for seed, found in each.items() if found.rate is None]
+    between = f"the median of {len(rates)} seeds, which suggest {rate_text(low)} to {rate_text(high)}"
+    return Spread(rate, low, high, f"learning rate {rate_text(rate)}: {between}", (*silent, *notes), each)
 
 
 def rate_text(rate: float) -> str:

@@ -1,10 +1,11 @@
-"""``folio report RUN...``: one page that shows a run or an evaluation, or compares several runs."""
+"""``folio report RUN...``: one page that shows a run or an evaluation, or compares several runs; figures for papers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from pydantic import Field, field_validator, model_validator
 from tyro.conf import Positional
 
 from folio.config import Table
@@ -23,13 +24,44 @@ class ReportOptions(Table):
     to: Path | None = None
     """Where to write the page: report.html within a single folder, comparison.html here for several."""
 
+    figures: Path | None = None
+    """Write the figures of training into this folder besides, a file each, for papers; needs the extra study."""
+
+    format: tuple[Literal["svg", "png", "pdf"], ...] = ("svg",)
+    """figures: their formats, png at 300 dots an inch."""
+
+    columns: int = Field(default=1, ge=1, le=2)
+    """figures: columns of a page that one is as wide as: 84 mm, or 178 mm."""
+
+    fonts: Literal["text", "paths"] = "text"
+    """figures: in svg, text stays text, which a page sets in its own font, or becomes paths, the same anywhere."""
+
+    csv: Path | None = None
+    """Write every number of training and validation to this file."""
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _split_at_commas(cls, given: Any) -> Any:
+        several = (given,) if isinstance(given, str) else given
+        return [part for one in several for part in (one.split(",") if isinstance(one, str) else [one])]
+
+    @model_validator(mode="after")
+    def _figures_are_asked_for(self) -> Self:
+        if self.figures is None:
+            for name in ("format", "columns", "fonts"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is of figures for papers: give figures, the folder to write them into")
+        return self
+
 
 def report(options: ReportOptions, terminal: Terminal) -> Outcome:
     """Write the page and print the scores. :class:`UserError` if no run is named or a folder is none."""
     from folio.errors import UserError
     from folio.evaluation.results import is_evaluation
     from folio.model.find import refuse_searching_run
-    from folio.reports.compare import compare_report
+    from folio.reports.compare import compare_report, distinct_names
+    from folio.reports.figures import measured_figures, training_figures
+    from folio.reports.papers import require_matplotlib, write_curves, write_figures
     from folio.reports.records import read_run
     from folio.reports.run import run_report
 
@@ -41,22 +73,39 @@ def report(options: ReportOptions, terminal: Terminal) -> Outcome:
             f"'{evaluations[0]}' is an evaluation, and a report shows one of those at a time",
             "Compare evaluations item by item: folio compare A B",
         )
+    if evaluations and (options.figures is not None or options.csv is not None):
+        raise UserError(
+            f"'{evaluations[0]}' is an evaluation, which has no curves of training", "Leave --figures and --csv out."
+        )
     if evaluations:
         return _report_evaluation(evaluations[0], options.to, terminal)
     for run in options.runs:
         refuse_searching_run(run)
+    if options.figures is not None:
+        require_matplotlib()
     if len(options.runs) == 1:
         page = run_report(options.runs[0], options.to)
     else:
         page = compare_report(options.runs, options.to or Path("comparison.html"))
-    scores = [_scores(read_run(run)) for run in options.runs]
+    records = [read_run(run) for run in options.runs]
+    names = distinct_names(records)
+    wrote, files = [page], list[Path]()
+    if options.figures is not None:
+        figures = [*training_figures(names, records), *measured_figures(names, records)]
+        files = write_figures(
+            figures, options.figures, formats=options.format, columns=options.columns, fonts=options.fonts
+        )
+        wrote.append(options.figures)
+    if options.csv is not None:
+        wrote.append(write_curves(names, records, options.csv))
+    scores = [_scores(record) for record in records]
     columns = ["run", "steps", "tokens", "nats/token", "± standard error", "bits/byte"]
     keys = ["run", "steps", "tokens_seen", "nats_per_token", "standard_error_nats", "bits_per_byte"]
     if any(score["nats_per_pair"] is not None for score in scores):
         columns[4:4], keys[4:4] = ["nats/pair"], ["nats_per_pair"]
         columns, keys = [*columns, "preferred"], [*keys, "accuracy"]
     terminal.table(columns, [[score[key] for key in keys] for score in scores])
-    return Outcome(data={"runs": scores}, wrote=(page,))
+    return Outcome(data={"runs": scores, "figures": files}, wrote=tuple(wrote))
 
 
 def _report_evaluation(path: Path, to: Path | None, terminal: Terminal) -> Outcome:
@@ -94,6 +143,8 @@ ACTIONS = {
         examples=(
             "folio report runs/demo",
             "folio report runs/a runs/b --to comparison.html",
+            "folio report runs/a runs/b --figures figures --format svg png --columns 2",
+            "folio report runs/a --csv curves.csv",
             "folio report evaluations/demo",
         ),
     )
