@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,6 +202,33 @@ def test_the_language_of_a_long_text_is_not_that_of_its_opening_alone() -> None:
     assert reason(LanguageFilter(("en",), 0.65).fault(ENGLISH * 30 + GERMAN * 3000)) == "other language"
 
 
-def test_an_unknown_language_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'english' is not known"):
-        LanguageFilter(("english",), 0.65)
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("english", "'en' (English)"),
+        ("EN", "'en' (English)"),
+        ("en-US", "'en' (English)"),
+        ("ger", "'de' (German)"),
+        ("deutsch", "'de' (German)"),
+        ("francais", "'fr' (French)"),
+        ("Chinees", "'zh' (Chinese)"),
+        ("nb", "'no' (Norwegian)"),
+        ("klingon", None),
+        ("xx", None),
+    ],
+)
+def test_an_unknown_language_is_answered_with_the_one_that_is_meant(given: str, meant: str | None) -> None:
+    with pytest.raises(ConfigError, match=rf"'{given}' is not known") as caught:
+        LanguageFilter((given,), 0.65)
+    remedy = caught.value.remedy
+    assert remedy.startswith(f"Did you mean {meant}? " if meant else "Give a code such as en")
+    assert "docs/quality.md" in remedy
+    assert len(remedy) < 100
+
+
+def test_the_page_on_quality_lists_every_code_of_the_model() -> None:
+    from folio.corpus.quality.language import _model
+
+    page = (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+    listed = page.partition(" codes: ")[2].partition(" (")[0]
+    assert re.split(r",\s", listed) == sorted(set(_model().labels))

@@ -18,6 +18,9 @@ from sources_world import texts_of, write_parquet
 from folio.corpus.sources import Part, PartCounts, Source, SourceConfig, open_source, parts, ranges
 from folio.errors import DataError
 
+PASS_OVER = "pass over what is damaged: set damaged to skip (--damaged skip or --source.damaged skip)."
+FLAGS = "--text-field, --source.text-field or --corpus.text-field"
+
 
 def damage_group(path: Path, group: int, text: str) -> None:
     """Change a letter of the page that holds ``text`` in a row group, leaving size and time."""
@@ -50,7 +53,7 @@ def test_a_damaged_row_group_stops_and_is_named(damaged: Callable[[str], Source]
     with pytest.raises(DataError, match=r"a\.parquet', row group 1, is damaged .*(?:CRC|crc)") as caught:
         texts_of(damaged("stop"))
     assert "\n" not in caught.value.problem
-    assert "damaged = 'skip'" in caught.value.remedy
+    assert caught.value.remedy == f"Get the file again. Or {PASS_OVER}"
 
 
 @pytest.mark.parametrize("held_bytes", [parts.HELD_BYTES, 0], ids=["held", "read twice"])
@@ -96,6 +99,26 @@ def test_a_column_that_will_not_do_is_told_before_anything_is_read(
         open_source(SourceConfig(path=str(tmp_path), text_field=field, damaged="skip"))
 
 
+@pytest.mark.parametrize(
+    ("columns", "remedy"),
+    [
+        ({"text": [1]}, "No other field or column there holds text."),
+        ({"text": [1], "number": [2]}, "No other field or column there holds text."),
+        ({"txet": ["a"], "n": [1]}, f"Did you mean 'txet'? Set text_field ({FLAGS}) to what holds the text, of: txet."),
+        ({"text": [1], "b": ["x"], "c": ["y"]}, f"Set text_field ({FLAGS}) to what holds the text, of: b, c."),
+    ],
+)
+def test_only_what_holds_text_is_offered_instead_of_a_wrong_field(
+    tmp_path: Path, columns: dict[str, list[Any]], remedy: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({name: values[0] for name, values in columns.items()}))
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.parquet"):
+        with pytest.raises(DataError) as caught:
+            texts_of(open_source(str(tmp_path / name)))
+        assert caught.value.remedy == remedy
+
+
 def test_an_id_column_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a.parquet", ["a"])
     with pytest.raises(DataError, match="no column 'url'"):
@@ -117,8 +140,9 @@ LINES = b'{"text": "one"}\n{"text": "tw\n{"text": "\xff"}\n["no"]\n{"text": "fiv
 
 def test_damaged_lines_stop_or_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
-    with pytest.raises(DataError, match="line 2 is not JSON"):
+    with pytest.raises(DataError, match="line 2 is not JSON") as caught:
         texts_of(open_source(str(tmp_path)))
+    assert caught.value.remedy == f"Mend or remove the line. Or {PASS_OVER}"
     source, counts = open_source(SourceConfig(path=str(tmp_path), damaged="skip")), PartCounts()
     assert [d.text for d in source.documents(source.plan.part(0), counts)] == ["one", "five"]
     assert (counts.damaged, counts.damaged_rows) == (3, 0)
@@ -150,8 +174,9 @@ def test_a_whole_file_is_compared_with_its_sha256(tmp_path: Path) -> None:
     before = path.stat()
     path.write_text('{"text": "one"}\n{"text": "ten"}\n')
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a disk that lost a bit would leave it
-    with pytest.raises(DataError, match="its sha256 is not the one"):
+    with pytest.raises(DataError, match="its sha256 is not the one") as caught:
         texts_of(source)
+    assert caught.value.remedy == "Get it again."  # passing over reads it all without a sum
 
 
 def test_a_part_of_another_plan_is_refused(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_sources_that_do_not_go_together_are_refused(two: dict[str, Shards], tmp
     )
     with pytest.raises(ArtifactError, match=r"'web' \(byte, 257 ids\) and 'other' \(byte, 300 ids\)"):
         mix_shards({**two, "other": other}, tmp_path / "mix")
-    with pytest.raises(ConfigError, match="'again' is given twice"):
+    with pytest.raises(ConfigError, match="'web' and 'again' are the same shards"):
         mix_shards({**two, "again": two["web"]}, tmp_path / "mix")
     plain = tmp_path / "plain"
     plain.mkdir()
@@ -258,7 +258,9 @@ def test_too_many_epochs_are_refused_with_what_would_do() -> None:
     sizes = {"web": 10_000, "books": 333}
     with pytest.raises(ConfigError, match=r"'books' would be repeated for 9\.01 epochs") as caught:
         plan_mixture(sizes, MixConfig(weights=(0.7, 0.3), tokens=10_000))
-    most = int(caught.value.remedy.partition("--tokens ")[2].partition(",")[0])
+    asked = caught.value.remedy.partition("--tokens ")[2].partition(", ")[0]
+    assert asked == "4,440"
+    most = MixConfig.model_validate({"tokens": asked}).tokens
     assert most == 4440
     plan_mixture(sizes, MixConfig(weights=(0.7, 0.3), tokens=most))
     with pytest.raises(ConfigError):

@@ -57,10 +57,10 @@ def test_explore_prints_the_tables_and_writes_record_and_page(folio: Run, poems:
     assert code == 0
     for part in (
         "documents",
-        "tokens no more than",
+        "words and marks no more than",
         "top words: the 3, script 2, sea 2, a 1",
-        "share of tokens",
-        "min count",
+        "share of words and marks",
+        "least occurrences",
     ):
         assert part in out
     folder = tmp_path / "data" / "explore" / "poems"

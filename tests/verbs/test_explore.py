@@ -92,6 +92,28 @@ def test_a_sample_says_of_what_and_estimates_the_whole(folio: Run, world: Path) 
     assert answer(folio, "shards", "--tokenizer", "char", "--sample", "50")["documents"] == 50
 
 
+def test_the_terminal_calls_things_as_the_page_does(folio: Run, world: Path) -> None:
+    found = answer(folio, "boats.parquet", "--tokenizer", "char", "--sample", "60")
+    _, out, _ = folio("corpus", "explore", "boats.parquet", "--tokenizer", "char", "--sample", "60")
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    for label, key in (("words and marks", "tokens"), ("types", "types"), ("tokens of char", "encoded_tokens")):
+        assert f"{label} {found[key]:,}" in rows
+    page = Path(found["wrote"][1]).read_text()
+    for label in (
+        "words and marks a document",
+        "tokens a document",
+        "bytes a token",
+        "tokens a word or mark",
+        "share of words and marks",
+        "least occurrences",
+    ):
+        assert any(row.startswith(label) for row in rows), label
+        assert label in page
+    for one in ("words and marks no more than document line", "least occurrences types % of words and marks"):
+        assert one in rows
+    assert not any(word in out for word in ("per document", "encoded tokens", "share of tokens", "% of tokens"))
+
+
 def test_two_texts_are_set_side_by_side_and_share_a_tokenizer(folio: Run, world: Path) -> None:
     found = answer(folio, "trains.jsonl", "--against", "shards", "--tokenizer", "char")
     assert found["against"]["documents"] == 200
@@ -100,14 +122,14 @@ def test_two_texts_are_set_side_by_side_and_share_a_tokenizer(folio: Run, world:
     assert "train" in [entry["word"].lower() for entry in own[:4]]
     assert "boat" in [entry["word"].lower() for entry in others]
     assert found["comparison"]["documents"]["texts"] == 0
-    folder = world / "data" / "explore" / "trains.jsonl-against-shards"
+    folder = world / "data" / "explore" / "trains-against-shards"
     assert verify(folder, "exploration").config["against"]["corpus"] == "shards"
-    assert "trains.jsonl against shards" in (folder / "report.html").read_text()
+    assert "trains against shards" in (folder / "report.html").read_text()
 
 
 def test_a_thing_may_be_compared_with_itself(folio: Run, world: Path) -> None:
     found = answer(folio, "boats.parquet", "--against", "boats.parquet")
-    assert found["against"]["name"] == "boats.parquet (again)"
+    assert found["against"]["name"] == "boats (again)"
     assert found["comparison"]["distinctive"] == [[], []]
     assert found["comparison"]["overlap"]["divergence_bits"] == 0
     assert found["comparison"]["documents"]["shares"] == [1, 1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from letters import ByteTokenizer, documents
 
 from folio.errors import ArtifactError, ConfigError
-from folio.shards import Shards, ShardsConfig, open_shards, verify_shards
+from folio.shards import Shards, ShardsConfig, open_shards, verify_shards, write_shards
 from folio.tokenizer import TokenizerConfig, train_tokenizer
 from folio.verbs.action import Terminal
 from folio.verbs.options import parse, print_help
@@ -119,11 +121,41 @@ def test_sources_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     assert names_of([tmp_path / "web", tmp_path / "books"]) == ["web", "books"]
     assert names_of([tmp_path / "web" / "shards", tmp_path / "books" / "shards"]) == ["web/shards", "books/shards"]
     deep = [tmp_path / one / "b" / "c" / "d" for one in ("x", "y")]
-    assert names_of(deep) == ["b/c/d#1", "b/c/d#2"]
+    assert names_of(deep) == ["x/b/c/d", "y/b/c/d"]
+    assert names_of([Path("/a"), Path("/b/a")]) == ["/a", "b/a"]
+
+
+def test_a_folder_that_is_given_twice_is_named_as_it_was_given(
+    sources: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    web = sources[0]
+    for other, said in ((web, f"'{web}' is given twice"), ("web/shards", f"'{web}' and 'web/shards' are one folder")):
+        with pytest.raises(ConfigError) as caught:
+            mix(options(web, other, "--to", "mix"), QUIET)
+        assert caught.value.problem == said
+    shutil.copytree(web, "copy")
+    with pytest.raises(ConfigError, match="'shards' and 'copy' are the same shards"):
+        mix(options(web, "copy", "--to", "mix"), QUIET)
+
+
+def test_what_to_do_next_is_a_whole_command_for_shards_of_gpt2(
+    sources: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    verify, train = mix(options(*sources[:2], "--to", tmp_path / "a b"), QUIET).next
+    assert verify == f"folio shards verify '{tmp_path}/a b'"
+    assert train == f"folio train RECIPE.toml --shards.path '{tmp_path}/a b' --tokenizer.path TOKENIZER"
+    made = [tmp_path / "one", tmp_path / "two"]
+    for folder in made:
+        texts = {"train": documents(folder.name, "more")}
+        write_shards(texts, ByteTokenizer(kind="gpt2"), folder, ShardsConfig(workers=1), source={})
+    _, train = mix(options(*made, "--to", tmp_path / "mix"), QUIET).next
+    assert train == f"folio train gpt2 --shards.path {tmp_path / 'mix'} --tokenizer.kind gpt2"
 
 
 def test_help_has_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     print_help(MixOptions, "folio shards mix", "Mix.")
     page = capsys.readouterr().out
+    assert "Empty: all there are; with weights, as many as" in " ".join(page.split())
     for name in ("SOURCES", "--weights", "--tokens", "--max-epochs", "--seed", "--run-tokens", "--to", "--tokenizer"):
         assert name in page

@@ -14,6 +14,8 @@ from folio.corpus.files import Damaged, TextFile, open_bytes
 from folio.errors import DataError, nearest, require
 
 _BOM = b"\xef\xbb\xbf"
+TEXT_FIELD_FLAGS = "--text-field, --source.text-field or --corpus.text-field"
+"""How commands call ``text_field``, each by one of these."""
 
 
 class Named(Protocol):
@@ -87,14 +89,13 @@ def _record(line: str, file: Named, number: int, text_field: str, id_field: str)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{where} is JSON that cannot be read: {error}", "Mend or remove the line.") from None
     if not isinstance(record, dict):
-        raise Damaged(f"{where} holds {type(record).__name__}, not an object", "One JSON object a line is read.")
+        raise Damaged(f"{where} holds {type(record).__name__}, not an object", "Write one JSON object a line.")
     if text_field not in record:
-        raise DataError(f"{where} has no field '{text_field}'", _field_remedy(text_field, list(record)))
+        raise DataError(f"{where} has no field '{text_field}'", _field_remedy(text_field, _texts_of(record)))
     text = "" if record[text_field] is None else record[text_field]
     if not isinstance(text, str):
-        raise DataError(
-            f"{where}: '{text_field}' is {type(text).__name__}, not text", _field_remedy(text_field, list(record))
-        )
+        problem = f"{where}: '{text_field}' is {type(text).__name__}, not text"
+        raise DataError(problem, _field_remedy(text_field, _texts_of(record)))
     if not _encodable(text):
         raise Damaged(f"{where} holds half a surrogate pair, which is no text", "Mend or remove the line.")
     return Document(document_id(record.get(id_field), f"{file.name}:{number}"), text, file.name)
@@ -122,20 +123,29 @@ def _read_parquet(file: TextFile, text_field: str) -> Iterator[Document]:
 
 
 def check_column(file: Named, text_field: str, columns: list[str], schema: Any, pyarrow: Any) -> None:
-    """:class:`DataError`, with the nearest name, unless the column is there and holds text."""
+    """:class:`DataError`, with the columns that hold text, unless this one is there and does."""
+    kinds = {column.name: column.type for column in schema}
+    texts = [
+        name for name in columns if pyarrow.types.is_string(kinds[name]) or pyarrow.types.is_large_string(kinds[name])
+    ]
     if text_field not in columns:
-        raise DataError(f"'{file.path}' has no column '{text_field}'", _field_remedy(text_field, columns))
-    kind = schema.field(text_field).type
-    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-        raise DataError(
-            f"'{file.path}': column '{text_field}' holds {kind}, not text", _field_remedy(text_field, columns)
-        )
+        raise DataError(f"'{file.path}' has no column '{text_field}'", _field_remedy(text_field, texts))
+    if text_field not in texts:
+        problem = f"'{file.path}': column '{text_field}' holds {kinds[text_field]}, not text"
+        raise DataError(problem, _field_remedy(text_field, texts))
 
 
-def _field_remedy(text_field: str, found: list[str]) -> str:
-    guess = nearest(text_field, found)
-    hint = f"Did you mean '{guess}'? " if guess and guess != text_field else ""
-    return f"{hint}Set text_field to the one that holds the text, of: {', '.join(map(str, found)) or 'none'}."
+def _texts_of(record: dict[str, Any]) -> list[str]:
+    return [name for name, value in record.items() if isinstance(value, str)]
+
+
+def _field_remedy(text_field: str, texts: list[str]) -> str:
+    """Which name to give instead, out of those that hold text."""
+    if not texts:
+        return "No other field or column there holds text."
+    guess = nearest(text_field, texts)
+    hint = f"Did you mean '{guess}'? " if guess else ""
+    return f"{hint}Set text_field ({TEXT_FIELD_FLAGS}) to what holds the text, of: {', '.join(texts)}."
 
 
 def document_id(given: object, otherwise: str) -> str:

@@ -8,22 +8,13 @@ from typing import Any
 
 from folio.corpus.document import Document
 from folio.corpus.exploring.estimates import share_interval
-from folio.corpus.quality.language import likeliest
+from folio.corpus.quality.language import NAMES, likeliest
 
 CONFIDENCE = 0.65
 """As for the step ``language``: below it a document counts as unsure."""
 UNSURE = "unsure"
 MOST_DOCUMENTS = 5_000
 """Documents that are read for their language, at about a millisecond each."""
-_NAMES = """
-    ar Arabic, bg Bulgarian, bn Bengali, ca Catalan, cs Czech, cy Welsh, da Danish, de German, el Greek, en
-    English, es Spanish, et Estonian, eu Basque, fa Persian, fi Finnish, fr French, ga Irish, he Hebrew, hi
-    Hindi, hr Croatian, hu Hungarian, id Indonesian, is Icelandic, it Italian, ja Japanese, ko Korean, la Latin,
-    lt Lithuanian, lv Latvian, nl Dutch, no Norwegian, nb Norwegian Bokmål, nn Norwegian Nynorsk, pl Polish, pt
-    Portuguese, ro Romanian, ru Russian, sk Slovak, sl Slovenian, sr Serbian, sv Swedish, th Thai, tr Turkish,
-    uk Ukrainian, ur Urdu, vi Vietnamese, zh Chinese
-"""
-NAMES = dict(entry.split(maxsplit=1) for entry in _NAMES.split(","))
 
 
 def languages_of(

@@ -6,14 +6,26 @@ faster and trained anew on 139 languages and on what is no language at all.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from folio.corpus.quality.verdict import Fault
-from folio.errors import ConfigError, nearest, require
+from folio.errors import ConfigError, require
 
 WINDOW_CHARACTERS = 2000
 """Of a text of more than three windows, the first, the middle and the last are read."""
+_NAMES = """
+    ar Arabic, bg Bulgarian, bn Bengali, ca Catalan, cs Czech, cy Welsh, da Danish, de German, el Greek, en
+    English, es Spanish, et Estonian, eu Basque, fa Persian, fi Finnish, fr French, ga Irish, he Hebrew, hi
+    Hindi, hr Croatian, hu Hungarian, id Indonesian, is Icelandic, it Italian, ja Japanese, ko Korean, la Latin,
+    lt Lithuanian, lv Latvian, nl Dutch, no Norwegian, nb Norwegian Bokmål, nn Norwegian Nynorsk, pl Polish, pt
+    Portuguese, ro Romanian, ru Russian, sk Slovak, sl Slovenian, sr Serbian, sv Swedish, th Thai, tr Turkish,
+    uk Ukrainian, ur Urdu, vi Vietnamese, zh Chinese
+"""
+NAMES = dict(entry.strip().split(maxsplit=1) for entry in _NAMES.split(","))
+"""The English names of the more common languages, by code."""
+_OWN_NAMES = {"deutsch": "de", "español": "es", "français": "fr"}
 
 
 class LanguageFilter:
@@ -26,12 +38,14 @@ class LanguageFilter:
 
     def __init__(self, languages: tuple[str, ...], confidence: float) -> None:
         self._model = _model()
-        known = sorted(set(self._model.labels))
+        known = set(self._model.labels)
         for language in languages:
             if language not in known:
-                guess = nearest(language, known)
-                hint = f"Did you mean '{guess}'? " if guess else ""
-                raise ConfigError(f"languages: '{language}' is not known", f"{hint}Known are: {', '.join(known)}.")
+                guess = _meant(language, known)
+                hint = f"Did you mean '{guess}' ({NAMES[guess]})? " if guess else "Give a code such as en, de or zh. "
+                raise ConfigError(
+                    f"languages: '{language}' is not known", f"{hint}docs/quality.md lists all {len(known)} codes."
+                )
         self._wanted = frozenset(languages)
         self._confidence = confidence
 
@@ -50,6 +64,20 @@ def likeliest(text: str) -> tuple[str, float]:
     """The likeliest language and its probability; :class:`folio.errors.MissingExtra` without the package."""
     language, probability = _model().rank(_sample(text))[0]
     return str(language), float(probability)
+
+
+def _meant(given: str, known: set[str]) -> str | None:
+    """The code that may be meant by ``English``, ``eng``, ``EN`` or ``en-US``: of a common language, or None."""
+    given = given.strip().lower()
+    codes = {**{name.lower(): code for code, name in NAMES.items() if code in known}, **_OWN_NAMES}
+    if (code := given.replace("_", "-").partition("-")[0]) in codes.values():
+        return code
+    name = NAMES.get(given, given).lower()
+    for each, code in codes.items():
+        if len(name) > 2 and (each.startswith(name) or name.startswith(each)):
+            return code
+    near = get_close_matches(name, codes, n=1, cutoff=0.75)
+    return codes[near[0]] if near else None
 
 
 @cache

@@ -20,7 +20,7 @@ from folio.corpus.reading import check_column, document_id, records_in, text_in
 from folio.corpus.sources.config import SourceConfig
 from folio.corpus.sources.places import LocalPlace, Place, open_place, require_unchanged
 from folio.corpus.sources.plan import Part, SourceChanged, SourceFile
-from folio.corpus.sources.ranges import SummedReader
+from folio.corpus.sources.ranges import SummedReader, WrongSum
 from folio.corpus.sources.retrying import Patience, Tell
 from folio.errors import DataError, require
 
@@ -34,7 +34,8 @@ HELD_BYTES = 32 << 20
 twice."""
 NEAR_BYTES, FAR_BYTES, FOOTER_BYTES = 1 << 20, 8 << 20, 64 << 10
 """Read at a time: from a column on disk; from one, or a packed file, over a network; behind a parquet file's end."""
-SKIP = "Get the file again, or pass over what is damaged: damaged = 'skip'."
+SKIP = "pass over what is damaged: set damaged to skip (--damaged skip or --source.damaged skip)."
+"""What may be done about anything damaged, in the words of Python, of ``corpus explore`` and of other commands."""
 
 
 @dataclass(slots=True)
@@ -117,7 +118,7 @@ def read_footer(reading: Reading) -> Any:
     if reading.config.id_field not in schema.names and reading.config.id_field != "id":
         raise DataError(
             f"'{reading.path}' has no column '{reading.config.id_field}' to name its documents",
-            f"Set id_field to one of: {', '.join(schema.names)}.",
+            f"Set id_field (--source.id-field) to one of: {', '.join(schema.names)}.",
         )
     return footer
 
@@ -165,7 +166,7 @@ def _whole_file(part: Part, reading: Reading, counts: PartCounts, footers: Foote
                     packed.read(1)  # a stream whose last bytes nobody wanted meets its end here
         except Damaged as fault:
             if not skip:
-                raise
+                raise _or_skip(fault) from None
             reading.damage(part, counts, fault)
         except OSError as error:
             raise DataError(f"'{reading.path}' cannot be read: {error.strerror or error}", "Check the file.") from None
@@ -271,7 +272,15 @@ def _undamaged(part: Part, reading: Reading, batches: Iterator[Any]) -> Iterator
 
 
 def _damage(part: Part, reading: Reading, row: int, reason: str) -> Damaged:
-    return Damaged(f"'{reading.path}', row group {part.index}, is damaged from about row {row:,} on: {reason}", SKIP)
+    problem = f"'{reading.path}', row group {part.index}, is damaged from about row {row:,} on: {reason}"
+    return _or_skip(Damaged(problem, "Get the file again."))
+
+
+def _or_skip(fault: Damaged) -> Damaged:
+    """With passing over as another remedy, but not for a wrong sha256: who passes over reads such a file unsummed."""
+    if isinstance(fault, WrongSum):
+        return fault
+    return Damaged(fault.problem, f"{fault.remedy} Or {SKIP}")
 
 
 def _unreadable(reading: Reading, error: Exception, otherwise: str, remedy: str) -> DataError:

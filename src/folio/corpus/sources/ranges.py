@@ -54,8 +54,12 @@ class RangeReader(io.RawIOBase):
         return len(found)
 
 
+class WrongSum(Damaged):
+    """Content whose sha256 is another than was planned."""
+
+
 class SummedReader(io.RawIOBase):
-    """``raw`` read once, from its start; when its end is met, :class:`Damaged` if its sha256 is not ``expected``."""
+    """``raw`` read once, from its start; when its end is met, :class:`WrongSum` if its sha256 is not ``expected``."""
 
     def __init__(self, raw: IO[bytes], expected: str, path: object) -> None:
         self._raw = raw
@@ -71,6 +75,7 @@ class SummedReader(io.RawIOBase):
         content = self._raw.read(len(target))
         self._digest.update(content)
         if not content and self._digest.hexdigest() != self._expected:
-            raise Damaged(f"'{self._path}' is damaged: its sha256 is not the one it was planned with", "Get it again.")
+            problem = f"'{self._path}' is damaged: its sha256 is not the one it was planned with"
+            raise WrongSum(problem, "Get it again.")
         target[: len(content)] = content
         return len(content)

@@ -202,9 +202,12 @@ def _parent(shards: Shards) -> Parent:
 def _job(made_by: dict[str, Any], config: MixConfig, parents: Mapping[str, Parent], val: str | None) -> dict[str, Any]:
     """All that the bytes depend on, and the names of the sources."""
     ids = [parent.id for parent in parents.values()]
-    for number, (name, id) in enumerate(zip(parents, ids, strict=True)):
-        if id in ids[:number]:
-            raise ConfigError(f"'{name}' is given twice", "Give it once, with a higher weight.")
+    names = list(parents)
+    for number, id in enumerate(ids):
+        if (first := ids.index(id)) < number:
+            raise ConfigError(
+                f"'{names[first]}' and '{names[number]}' are the same shards", "Give them once, with a higher weight."
+            )
     rule = config.model_dump(mode="json", include={"weights", "tokens", "seed", "run_tokens"})
     job = {
         "tokenizer": made_by,

@@ -22,7 +22,8 @@ class MixConfig(Table):
     """Each source's share of the tokens, in the order of the sources, with commas or spaces between; they need not add
     up to 1. Empty: in proportion to their size."""
     tokens: TokenCount | None = None
-    """Training tokens in all, such as 10B or 300M. Empty: as many as the scarcest source can give without repeating."""
+    """Training tokens in all, such as 10B or 300M. Empty: all there are; with weights, as many as the
+    source that is scarcest for its weight allows without repeating."""
     max_epochs: float | None = Field(default=4.0, gt=0)
     """Refuse to repeat a source more often. Up to about 4 epochs are nearly as good as new text (Muennighoff et al.
     2023); none: no bound."""
@@ -98,5 +99,5 @@ def _refuse(share: Share, weight: Fraction, config: MixConfig) -> None:
         raise ConfigError(
             f"'{share.name}' would be repeated for {share.epochs:.2f} epochs to give {share.tokens:,} tokens, and "
             f"--max-epochs is {config.max_epochs:g}",
-            f"Ask for at most --tokens {most}, lower its weight, or raise --max-epochs.",
+            f"Ask for at most --tokens {most:,}, lower its weight, or raise --max-epochs.",
         )

@@ -15,11 +15,12 @@ def print_exploration(terminal: Terminal, found: dict[str, Any], *, titled: bool
     if titled:
         terminal.print(f"\n{found['name']}", style="bold")
     terminal.print(found["look"]["sentence"])
-    names = ("documents", "characters", "bytes", "lines", "tokens", "types", "encoded_tokens")
-    terminal.table(("", "count"), [(name.replace("_", " "), found[name]) for name in names if found[name] is not None])
+    terminal.table(("", "count"), _totals(found))
     if found["look"]["how"] == "sample":
+        from folio.reports.exploration.page import ESTIMATES
+
         rows = [
-            (name.replace("_", " "), one["value"], one["standard_error"])
+            (ESTIMATES[name], one["value"], one["standard_error"])
             for name, one in found["estimates"].items()
             if one is not None
         ]
@@ -28,16 +29,17 @@ def print_exploration(terminal: Terminal, found: dict[str, Any], *, titled: bool
         terminal.table(("cleaning", "documents"), [(k, v) for k, v in found["cleaning"].items() if k != "characters"])
     lengths = zip(found["document_tokens"]["quantiles"], found["line_tokens"]["quantiles"], strict=False)
     terminal.table(
-        ("tokens no more than", "document", "line"),
+        ("words and marks no more than", "document", "line"),
         [(f"{document['quantile']:.0%}", document["tokens"], line["tokens"]) for document, line in lengths],
     )
     words = found["top_words"][:WORDS]
     terminal.print("top words: " + ", ".join(f"{entry['word']} {entry['count']:,}" for entry in words))
     terminal.table(
-        ("share of tokens", "types needed"), [(f"{e['share']:.0%}", e["types"]) for e in found["types_covering"]]
+        ("share of words and marks", "types needed"),
+        [(f"{e['share']:.0%}", e["types"]) for e in found["types_covering"]],
     )
     terminal.table(
-        ("min count", "types", "% of tokens"),
+        ("least occurrences", "types", "% of words and marks"),
         [(e["min_count"], e["types"], 100 * e["share"]) for e in found["min_count"]],
     )
     _print_copies(terminal, found)
@@ -56,7 +58,18 @@ def print_comparison(terminal: Terminal, names: Sequence[str], found: dict[str, 
             names, overlap["shares_of_types"], overlap["shares_of_tokens"], documents["shares"], strict=True
         )
     ]
-    terminal.table(("% that the other has too", "different words", "words of its text", "documents"), rows)
+    terminal.table(("% that the other has too", "different words", "running words", "documents"), rows)
+
+
+def _totals(found: dict[str, Any]) -> list[tuple[str, int]]:
+    """How much there is, called as the page calls it; what a tokenizer made is called by the tokenizer."""
+    from folio.reports.exploration.comparing import TOTALS
+
+    names = {**TOTALS, "lines": "lines"}
+    if tokenizer := found.get("tokenizer"):
+        names["encoded_tokens"] = f"tokens of {tokenizer['kind']}"
+    keys = ("documents", "characters", "bytes", "lines", "tokens", "types", "encoded_tokens")
+    return [(names[key], found[key]) for key in keys if found[key] is not None]
 
 
 def _print_copies(terminal: Terminal, found: dict[str, Any]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from tyro.conf import Positional
 
+from folio.errors import ConfigError
 from folio.shards.mixing.plan import MixConfig
 from folio.verbs.action import Action, Outcome, Terminal
 
@@ -51,19 +53,36 @@ def mix(options: MixOptions, terminal: Terminal) -> Outcome:
     rows = [(name, *(counts[column] for column in columns), len(counts["files"])) for name, counts in splits.items()]
     terminal.table(("split", "tokens", "documents", "text bytes", "files"), rows)
     data: dict[str, Any] = {"id": shards.manifest.id, **shards.manifest.config["source"], "splits": splits}
-    tokenizer = options.tokenizer or "TOKENIZER"
-    follow = f"folio train PRESET --shards.path {options.to} --tokenizer.path {tokenizer}"
-    return Outcome(data, wrote=(options.to,), next=(f"folio shards verify {options.to}", follow))
+    return Outcome(data, wrote=(options.to,), next=_next(options, shards.manifest.config["tokenizer"]["kind"]))
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """What to call each: as many of the last parts of its path as tell it from the others, else with a number."""
-    whole = [path.resolve().parts for path in paths]
-    for depth in (1, 2, 3):
-        names = ["/".join(parts[-depth:]) for parts in whole]
+    """What to call each: as many of the last parts of its path as tell it from the others.
+
+    :class:`ConfigError` for a path that is given twice, in whatever words.
+    """
+    whole = [path.resolve() for path in paths]
+    for number, path in enumerate(paths):
+        if (first := whole.index(whole[number])) < number:
+            same = (
+                f"'{path}' is given twice" if paths[first] == path else f"'{paths[first]}' and '{path}' are one folder"
+            )
+            raise ConfigError(same, "Give it once, with a higher weight.")
+    depth = 1
+    while True:
+        names = [Path(*path.parts[-depth:]).as_posix() for path in whole]
         if len(set(names)) == len(names):
             return names
-    return [f"{name}#{number}" for number, name in enumerate(names, 1)]
+        depth += 1
+
+
+def _next(options: MixOptions, kind: str) -> tuple[str, ...]:
+    """What to do with the mixture: a whole command where its tokenizer is GPT-2's."""
+    to = quote(str(options.to))
+    recipe, by = "gpt2", "--tokenizer.kind gpt2"
+    if kind != "gpt2":
+        recipe, by = "RECIPE.toml", f"--tokenizer.path {quote(str(options.tokenizer or 'TOKENIZER'))}"
+    return f"folio shards verify {to}", f"folio train {recipe} --shards.path {to} {by}"
 
 
 def _opened(named: dict[str, Path], tokenizer: Path | None, terminal: Terminal) -> dict[str, Shards]:
