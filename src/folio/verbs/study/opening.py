@@ -1,0 +1,159 @@
+"""From a study to the jobs of its cells: recipes resolved, data made, names and costs known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from folio.config import Table, build, leaves
+from folio.errors import ConfigError
+from folio.studies.cells import Cell, cells_of, content_hash, distinct
+from folio.studies.records import StudyFolder
+from folio.studies.spec import Study, read_study
+from folio.verbs.action import Terminal
+from folio.verbs.options import nested
+from folio.verbs.prepare import prepare
+from folio.verbs.recipe import Recipe, model_for_vocabulary
+
+DATA = ("corpus", "source", "quality", "tokenizer")
+"""Tables that say what the text and the ids are: what they amount to stands in a cell's name, not they themselves."""
+READING = ("order", "order_bytes")
+"""Keys of [shards] that decide what a run reads; the others say how."""
+IDLE = ("track", "keep_last", "keep_every", "checkpoint_async", "rank_timeout_s")
+"""Keys of [train] that change nothing in what comes out."""
+
+
+@dataclass(frozen=True)
+class OpenedCell:
+    """A run of a study: the cells that it stands for (several where equal ones were merged), and what it takes."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    recipe: Recipe
+    parameters: int
+    flops: float
+
+    @property
+    def words(self) -> str:
+        return self.cells[0].words
+
+    def facts(self) -> dict[str, Any]:
+        """What ``study.json`` says of it."""
+        return {
+            "cells": [{"values": dict(cell.values), "seed": cell.seed} for cell in self.cells],
+            "steps": self.recipe.train.steps,
+            "parameters": self.parameters,
+            "training_flops": self.flops,
+        }
+
+
+def study_and_folder(given: str, scale: str, out: Path | None) -> tuple[Study, StudyFolder]:
+    """What a command means by STUDY: a shipped name, a TOML file, or the folder of a study that was begun."""
+    if not given.endswith(".toml") and Path(given).is_dir():
+        if out is not None:
+            raise ConfigError(f"'{given}' is a study's own folder", "Leave --out out.")
+        study, _ = StudyFolder(Path(given)).read()
+        if scale not in ("whole", study.scale):
+            raise ConfigError(f"'{given}' was begun at scale {study.scale}", "Leave --scale out.")
+        return study, StudyFolder(Path(given))
+    study = read_study(given, scale)
+    suffix = "" if study.scale == "whole" else f"-{study.scale}"
+    return study, StudyFolder(out or Path("runs") / f"{study.name}{suffix}")
+
+
+def recipe_keys() -> dict[str, Any]:
+    """Every dotted key of a recipe, with its usual value."""
+    usual = Recipe()
+    return {key: _value_at(usual, key) for key, _ in leaves(Recipe)}
+
+
+def _value_at(table: Table, key: str) -> Any:
+    value: Any = table
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def planned_cells(study: Study) -> list[tuple[Cell, Recipe]]:
+    """The cells with their recipes; :class:`ConfigError` for the first that cannot be, and how many more."""
+    usual = recipe_keys()
+    planned, wrong = [], list[ConfigError]()
+    for cell in cells_of(study, usual, usual):
+        try:
+            planned.append((cell, build(Recipe, nested(cell.settings), source=f"cell ({cell.words})")))
+        except ConfigError as error:
+            wrong.append(error)
+    if wrong:
+        more = f" (and {len(wrong) - 1} more cells)" if len(wrong) > 1 else ""
+        raise ConfigError(f"{wrong[0].problem}{more}", wrong[0].remedy or "Leave such cells out by a condition.")
+    return planned
+
+
+def open_cells(study: Study, terminal: Terminal) -> list[OpenedCell]:
+    """The runs of a study in its order. Each text is read, and each tokenizer and shards made, once, here.
+
+    :class:`ConfigError` for cells that are the same run, unless the study merges them.
+    """
+    planned = planned_cells(study)
+    recipes = {id(cell): recipe for cell, recipe in planned}
+    cells, merge = [cell for cell, _ in planned], study.equal_cells == "merge"
+    distinct(cells, lambda cell: _plain(recipes[id(cell)]), merge)  # before any text is read
+    data: dict[str, tuple[str, int]] = {}
+    quiet = Terminal(quiet=True)
+    kinds = [content_hash(_data_tables(recipe)) for _, recipe in planned]
+    with terminal.progress("data", len(set(kinds)), "kind") as bar:
+        for kind, (_, recipe) in zip(kinds, planned, strict=True):
+            if kind not in data:
+                prepared = prepare(recipe, quiet)
+                data[kind] = (prepared.shards.manifest.id, prepared.tokenizer.vocab_size)
+                bar.update(len(data))
+    known = {id(cell): data[kind] for (cell, _), kind in zip(planned, kinds, strict=True)}
+
+    def content(cell: Cell) -> dict[str, Any]:
+        return content_of(recipes[id(cell)], known[id(cell)][0])
+
+    return [
+        _opened(members, found, recipes[id(members[0])], known[id(members[0])][1])
+        for members, found in distinct(cells, content, merge)
+    ]
+
+
+def _opened(cells: Sequence[Cell], content: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> OpenedCell:
+    from folio.model.accounting import parameter_counts, training_flops
+
+    shape = model_for_vocabulary(recipe.model, vocab_size)
+    flops = float(training_flops(shape)) * recipe.train.batch_tokens * recipe.train.steps
+    return OpenedCell(cells[0].name(content), tuple(cells), recipe, parameter_counts(shape).total, flops)
+
+
+def content_of(recipe: Recipe, shards: str) -> dict[str, Any]:
+    """What a run's results depend on: its recipe, and the content of the ids that it reads in place of their origin."""
+    plain = _plain(recipe)
+    reading = {key: plain["shards"][key] for key in READING}
+    kept = {name: table for name, table in plain.items() if name not in (*DATA, "shards")}
+    train = {key: value for key, value in plain["train"].items() if key not in IDLE}
+    return {**kept, "train": train, "shards": {"id": shards, **reading}}
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    tables = recipe.model_dump(mode="json")
+    if "vocab_size" not in recipe.model.model_fields_set:
+        del tables["model"]["vocab_size"]  # the tokenizer's
+    return tables
+
+
+def _data_tables(recipe: Recipe) -> dict[str, Any]:
+    plain = _plain(recipe)
+    return {name: plain[name] for name in (*DATA, "shards")}
+
+
+def recipe_text(recipe: Recipe, words: str) -> str:
+    """A TOML file for ``folio train``, with every value, so that another Folio's defaults would change nothing."""
+    from folio.config import to_toml
+
+    text = to_toml(recipe)
+    if "vocab_size" not in recipe.model.model_fields_set:
+        text = text.replace(f"[model]\nvocab_size = {recipe.model.vocab_size}\n", "[model]\n", 1)
+    return f"# {words}\n\n{text}"

@@ -1,0 +1,198 @@
+"""``folio study run STUDY``: every cell that is not finished is trained; what is finished is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Literal
+
+from pydantic import Field
+from tyro.conf import Positional
+
+from folio.artifacts import write_file
+from folio.config import Table
+from folio.errors import ConfigError, Interrupted, UserError
+from folio.locks import locked
+from folio.shards.pool import cores
+from folio.studies.child import command_line
+from folio.studies.engine import CellJob, Engine, LocalEngine, shared_out
+from folio.studies.records import OVER, CellLog, CellState, StudyFolder
+from folio.studies.spec import WHOLE
+from folio.studies.work import Ended, work_off
+from folio.verbs.action import Outcome, Terminal
+from folio.verbs.study.opening import OpenedCell, open_cells, recipe_text, study_and_folder
+from folio.verbs.study.report import write_report
+from folio.verbs.study.showing import shown
+
+
+class RunOptions(Table):
+    """Which study, and how its cells are trained."""
+
+    study: Positional[str]
+    """A shipped study's name, a TOML file, or the folder of a study to go on with."""
+    scale: str = WHOLE
+    """Which form of the study: one of the file's [scales], such as small, or the whole of it."""
+    out: Path | None = None
+    """The study's folder. Empty: runs/ and its name."""
+    workers: int = Field(default=1, ge=1)
+    """Cells trained at once on this machine; its cores are shared out among them, and its GPUs given in turn. On Ray, 1
+    means as many as the cluster holds."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads of each cell. Empty: cores divided by workers. A cell under way keeps those that it began with."""
+    order: Literal["cheapest", "file"] = "cheapest"
+    """Which cells come first: those with the fewest floating-point operations, or as the file has them."""
+    retry: bool = False
+    """Train cells again that failed before."""
+    dry_run: bool = False
+    """Only list the cells and what they take; trains nothing and writes nothing but the data's cache."""
+    engine: Literal["local", "ray"] = "local"
+    """Processes of this machine, or tasks of a Ray cluster whose machines share the file system."""
+    address: str | None = None
+    """Of the Ray cluster, such as auto or ray://HOST:10001. Empty: one is begun on this machine."""
+    gpus_per_cell: float = Field(default=0.0, ge=0)
+    """GPUs that each cell asks of Ray; a fraction lets several share one."""
+
+
+def run(options: RunOptions, terminal: Terminal) -> Outcome:
+    """Train what is left of a study, and write its report. :class:`UserError` at the end if a cell failed."""
+    if options.engine == "local" and (options.address is not None or options.gpus_per_cell):
+        raise ConfigError("--address and --gpus-per-cell are for Ray", "Give --engine ray, or leave them out.")
+    study, folder = study_and_folder(options.study, options.scale, options.out)
+    folder.refuse_another(study)
+    opened = open_cells(study, terminal)
+    names = [cell.name for cell in opened]
+    if options.dry_run:
+        return _listed(opened, folder, terminal)
+    with folder.alone():
+        folder.refuse_another(study)
+        folder.write(study, {cell.name: cell.facts() for cell in opened})
+        states = folder.states(names)
+        _tell_what_is_there(folder, states, terminal)
+        for cell in opened:
+            text = recipe_text(cell.recipe, cell.words)
+            if not folder.recipe(cell.name).is_file() or folder.recipe(cell.name).read_text(encoding="utf-8") != text:
+                write_file(folder.recipe(cell.name), text)
+        jobs = _jobs(opened, states, folder, options)
+        ended = _train(jobs, states, folder, options, terminal) if jobs else []
+        data, wrote = write_report(folder, terminal)
+    states = folder.states(names)
+    failed = {name: state for name, state in states.items() if state.status == "failed"}
+    if failed:
+        raise _failures(failed, folder, options)
+    trained = [one.job.name for one in ended]
+    return Outcome({**data, "trained": trained}, wrote, (f"folio study report {quote(str(folder.path))}",))
+
+
+def _jobs(
+    opened: Sequence[OpenedCell], states: Mapping[str, CellState], folder: StudyFolder, options: RunOptions
+) -> list[CellJob]:
+    """What is left to be trained: cells under way first, then the others in the order asked for."""
+    left = ("waiting", "begun", *(("failed",) if options.retry else ()))
+    jobs = [
+        CellJob(
+            cell.name,
+            cell.words,
+            folder.run(cell.name),
+            folder.log(cell.name),
+            tuple(
+                command_line(
+                    ["train", str(folder.recipe(cell.name)), "--out", str(folder.run(cell.name)), "--or-resume"]
+                )
+            ),
+            cell.flops,
+            cell.recipe.train.steps,
+            states[cell.name].threads,
+            states[cell.name].attempts,
+        )
+        for cell in opened
+        if states[cell.name].status in left
+    ]
+    if options.order == "cheapest":
+        jobs.sort(key=lambda job: job.cost)
+    return sorted(jobs, key=lambda job: states[job.name].status != "begun")
+
+
+def _train(
+    jobs: Sequence[CellJob],
+    states: Mapping[str, CellState],
+    folder: StudyFolder,
+    options: RunOptions,
+    terminal: Terminal,
+) -> list[Ended]:
+    from folio.training.stopping import StopRequest
+
+    with _engine(options, terminal) as engine, CellLog(folder) as log, StopRequest.listening() as stop:
+        go_on = f"Go on with: folio study run {quote(str(folder.path))}"
+        try:
+            with shown(terminal, states, jobs) as listener:
+                ended = work_off(jobs, engine, log, listener, lambda: stop.made, is_trained_by_another)
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped at once; cells go on from their last checkpoints\n       {go_on}") from None
+        if stop.made:
+            over = sum(state.status in OVER for state in folder.states(list(states)).values())
+            by = stop.signal.name if stop.signal else "a signal"
+            raise Interrupted(f"stopped by {by}: {over} of {len(states)} cells are finished\n       {go_on}")
+    return ended
+
+
+@contextmanager
+def _engine(options: RunOptions, terminal: Terminal) -> Iterator[Engine]:
+    if options.engine == "ray":
+        from folio.studies.ray_engine import RayEngine
+
+        room = options.workers if options.workers > 1 else None
+        engine = RayEngine(options.threads or 1, options.gpus_per_cell, room, options.address)
+        terminal.print(f"ray        {engine.room} cells at once, {engine.threads} CPUs each")
+        try:
+            yield engine
+        finally:
+            engine.close()
+        return
+    import torch
+
+    threads = options.threads or shared_out(cores(), options.workers)
+    terminal.print(f"workers    {options.workers}, {threads} thread{'s' * (threads > 1)} each")
+    yield LocalEngine(options.workers, threads, torch.cuda.device_count())
+
+
+def is_trained_by_another(run: Path) -> bool:
+    """Whether a process holds the lock of a run: one that a killed study left behind, and that saves still."""
+    from folio.verbs.run import LOCK
+
+    if not (run / LOCK).exists():
+        return False
+    with locked(run / LOCK, wait=False) as held:
+        return not held
+
+
+def _tell_what_is_there(folder: StudyFolder, states: Mapping[str, CellState], terminal: Terminal) -> None:
+    statuses = [state.status for state in states.values()]
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    terminal.print(f"study      {len(states)} cells in {folder.path}: {counts}")
+    if strangers := folder.strangers(list(states)):
+        words = "belongs" if len(strangers) == 1 else "belong"
+        terminal.print(
+            f"           {len(strangers)} more in the folder {words} to none of the study's cells as it is now, and "
+            f"count for nothing: {strangers[0]}{', ...' * (len(strangers) > 1)}",
+            style="yellow",
+        )
+
+
+def _failures(failed: Mapping[str, CellState], folder: StudyFolder, options: RunOptions) -> UserError:
+    name, state = next(iter(failed.items()))
+    count = "one cell failed" if len(failed) == 1 else f"{len(failed)} cells failed, the first"
+    return UserError(
+        f"{count}: {name}: {state.error} (log: {folder.log(name)})",
+        f"When that is mended: folio study run {quote(str(folder.path))} --retry",
+    )
+
+
+def _listed(opened: Sequence[OpenedCell], folder: StudyFolder, terminal: Terminal) -> Outcome:
+    rows = [(cell.words, cell.recipe.train.steps, cell.parameters, cell.flops) for cell in opened]
+    terminal.table(("cell", "steps", "parameters", "training FLOPs"), rows)
+    whole = sum(cell.flops for cell in opened)
+    terminal.print(f"{len(opened)} cells, {whole:.3g} floating-point operations")
+    cells = [{"name": cell.name, **cell.facts()} for cell in opened]
+    return Outcome({"cells": cells, "folder": str(folder.path)})
