@@ -12,8 +12,8 @@ from folio.cli import VERBS
 
 PUBLIC = {"__version__", "load", "load_tokenizer", "open_shards", "train"}
 VERBS_OF_THIS_VERSION = [
-    *("demo", "corpus", "tokenizer", "shards", "train", "verify-resume"),
-    *("evaluate", "compare", "synthesize", "finetune", "generate", "report", "bench", "check"),
+    *("demo", "corpus", "tokenizer", "shards", "train", "lr", "verify-resume"),
+    *("evaluate", "compare", "synthesize", "finetune", "generate", "ladder", "study", "report", "bench", "check"),
 ]
 
 
