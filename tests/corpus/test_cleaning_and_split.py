@@ -53,6 +53,12 @@ def test_cleaned_text_is_unique_without_cr_and_all_accounted_for(texts: list[str
     assert cleaned(kept)[0] == kept
 
 
+@given(st.text(st.sampled_from("\r\n\x0b\u2028 aé🙂")))
+def test_lines_end_in_lf_wherever_they_ended_before(text: str) -> None:
+    expected = text.replace("\r\n", "\n").replace("\r", "\n")
+    assert cleaned([text])[0] == ([expected] if text.strip() else [])
+
+
 @given(TEXTS, st.text(), st.text())
 def test_hash_looks_at_the_text_alone(text: str, one: str, other: str) -> None:
     split = HashSplit(0.3)

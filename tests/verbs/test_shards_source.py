@@ -163,16 +163,14 @@ def test_damage_stops_or_is_passed_over_and_counted(texts: Path, run: Run) -> No
     assert data["documents"]["kept"] == 55
 
 
-def test_a_recipe_trains_on_a_source(texts: Path, tokenizer: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(
-        f"""
+def recipe_in(folder: Path, texts: Path, tokenizer: Path, source: str, more: str = "") -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(
+        f'''
 [source]
 path = "{texts}"
-held_out = "first-file"
-tokens = "20k"
-[quality]
-duplicates = "exact"
+{source}
+{more}
 [tokenizer]
 path = "{tokenizer}"
 [model]
@@ -183,8 +181,14 @@ block_size = 16
 [train]
 steps = 2
 batch_tokens = 64
-"""
+'''
     )
+    return path
+
+
+def test_a_recipe_trains_on_a_source(texts: Path, tokenizer: Path, tmp_path: Path) -> None:
+    source, quality = 'held_out = "first-file"\ntokens = "20k"', '[quality]\nduplicates = "exact"'
+    recipe = recipe_in(tmp_path, texts, tokenizer, source, quality)
     assert main(["train", str(recipe), "--out", str(tmp_path / "run"), "--train.device", "cpu"]) == 0
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert saved["recipe"]["source"]["tokens"] == 20_000
@@ -198,25 +202,7 @@ def test_source_keys_need_a_source(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_run_goes_on_when_its_source_is_gone(texts: Path, tokenizer: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(
-        f"""
-[source]
-path = "{texts}"
-validation_fraction = 0.3
-[tokenizer]
-path = "{tokenizer}"
-[model]
-n_layer = 1
-n_head = 1
-n_embd = 16
-block_size = 16
-[train]
-steps = 2
-batch_tokens = 64
-"""
-    )
-    run = tmp_path / "run"
+    recipe, run = recipe_in(tmp_path, texts, tokenizer, "validation_fraction = 0.3"), tmp_path / "run"
     assert main(["train", str(recipe), "--out", str(run)]) == 0
     texts.rename(tmp_path / "elsewhere")
     assert main(["train", "--resume", str(run), "--train.steps", "3"]) == 0

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import IncrementalNewlineDecoder
 
 from folio.corpus.document import Document
 
@@ -36,7 +37,7 @@ def clean(documents: Iterable[Document], counts: CleaningCounts, *, nfc: bool, d
     for document in documents:
         text = document.text
         if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
+            text = IncrementalNewlineDecoder(None, translate=True).decode(text, final=True)
             counts.newlines_normalized += 1
         if nfc and not unicodedata.is_normalized("NFC", text):
             text = unicodedata.normalize("NFC", text)

@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from folio.artifacts import refuse_occupied, sync, write_file
 from folio.checksums import FileRecord
-from folio.errors import ArtifactError
+from folio.errors import ArtifactError, Interrupted
 from folio.locks import locked
 from folio.shards.format import HEADER_BYTES
+from folio.shards.worker import NO_ROOM
 
 
 class SplitProgress(BaseModel):
@@ -93,6 +94,25 @@ def partial_folder(target: Path) -> Path:
 def journal_file(target: Path) -> Path:
     """What says how far the unfinished work for ``target`` has come."""
     return partial_folder(target) / "journal.json"
+
+
+@contextmanager
+def interruptible(to: Path, doing: str = "writing", again: str = "goes on from where it stopped") -> Iterator[None]:
+    """Around the work for ``to``: Ctrl-C as :class:`Interrupted`, a full disk as :class:`ArtifactError`.
+
+    Each says what becomes of the work.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"{doing} '{to}' was stopped; the same command {again}") from None
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise ArtifactError(
+            f"no room on the disk for '{to}': {error.strerror}",
+            f"Free some space and run the same command again: it {again}.",
+        ) from None
 
 
 @contextmanager

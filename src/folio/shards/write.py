@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folio.artifacts import MANIFEST, Parent, read_manifest, seal_manifest
-from folio.errors import ArtifactError, ConfigError, DataError, Interrupted
+from folio.errors import ArtifactError, ConfigError, DataError
 from folio.shards.chunks import CHUNK_BYTES, PIECE_CHARACTERS, Chunk, chunks_of
 from folio.shards.config import ShardsConfig
 from folio.shards.files import SplitWriter
 from folio.shards.folder import Shards, open_shards
 from folio.shards.format import dtype_for
-from folio.shards.journal import SplitProgress, Workplace, partial_folder, workplace
+from folio.shards.journal import SplitProgress, Workplace, interruptible, partial_folder, workplace
 from folio.shards.manifest import KIND, describe, shards_manifest
 from folio.shards.pool import EncoderPool, cores
-from folio.shards.worker import NO_ROOM, Encoding
+from folio.shards.worker import Encoding
 
 if TYPE_CHECKING:
     from folio.corpus import Document
@@ -70,22 +70,12 @@ def write_shards(
         shutil.rmtree(partial_folder(to), ignore_errors=True)
         return open_shards(to, tokenizer)
     encoding = Encoding(tokenizer, job["tokenizer"]["eot_id"], dtype_for(tokenizer.vocab_size))
-    try:
-        with workplace(to, job) as place, EncoderPool(encoding, config.workers or cores()) as pool:
-            if place.note:
-                tell(WriteProgress(next(iter(splits)), 0, 0, 0, place.note))
-            for name, documents in splits.items():
-                _write_split(name, documents, place, pool, tell)
-            finish(place, parents)
-    except KeyboardInterrupt:
-        raise Interrupted(f"writing '{to}' was stopped; the same command goes on from where it stopped") from None
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise ArtifactError(
-            f"no room on the disk for '{to}': {error.strerror}",
-            "Free some space and run the same command again: it goes on from where it stopped.",
-        ) from None
+    with interruptible(to), workplace(to, job) as place, EncoderPool(encoding, config.workers or cores()) as pool:
+        if place.note:
+            tell(WriteProgress(next(iter(splits)), 0, 0, 0, place.note))
+        for name, documents in splits.items():
+            _write_split(name, documents, place, pool, tell)
+        finish(place, parents)
     return open_shards(to, tokenizer, verify=False)
 
 

@@ -13,16 +13,15 @@ import numpy as np
 
 from folio.artifacts import Parent, seal_manifest
 from folio.checksums import record_of
-from folio.errors import ArtifactError, ConfigError, Interrupted
+from folio.errors import ArtifactError, ConfigError
 from folio.shards.files import SplitWriter
 from folio.shards.folder import Shards, open_shards
 from folio.shards.format import dtype_for
-from folio.shards.journal import Workplace, partial_folder, workplace
+from folio.shards.journal import Workplace, interruptible, partial_folder, workplace
 from folio.shards.manifest import KIND, shards_manifest
 from folio.shards.mixing.plan import MixConfig, Share, plan_mixture
 from folio.shards.mixing.runs import Runs
 from folio.shards.stream import TokenStream
-from folio.shards.worker import NO_ROOM
 from folio.shards.write import is_done
 
 if TYPE_CHECKING:
@@ -69,28 +68,19 @@ def mix_shards(
     if is_done(to, job):
         shutil.rmtree(partial_folder(to), ignore_errors=True)
         return open_shards(to)
-    try:
-        with workplace(to, job) as place:
-            mixing = _Mixing(place, eot_id, on_progress, _total(shares, sources))
-            train = mixing.train(runs, shares, config.seed)
-            val = mixing.val(sources)
-            splits = {
-                "train": {"text_bytes": _text_bytes(sources, train, "train"), **train},
-                "val": {"text_bytes": _text_bytes(sources, val, "val"), **val},
-            }
-            recorded = {key: job[key] for key in ("tokenizer", "dtype", "tokens_per_shard", "source")}
-            described = {**recorded, "splits": {name: splits[name] for name in job["splits"]}}
-            files = dict(sorted(place.journal.files.items()))
-            seal_manifest(place.shards, shards_manifest(described, files, parents.values()))
-            place.publish()
-    except KeyboardInterrupt:
-        raise Interrupted(f"mixing to '{to}' was stopped; the same command begins anew") from None
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise ArtifactError(
-            f"no room on the disk for '{to}': {error.strerror}", "Free some space and run the same command again."
-        ) from None
+    with interruptible(to, "mixing to", "begins anew"), workplace(to, job) as place:
+        mixing = _Mixing(place, eot_id, on_progress, _total(shares, sources))
+        train = mixing.train(runs, shares, config.seed)
+        val = mixing.val(sources)
+        splits = {
+            "train": {"text_bytes": _text_bytes(sources, train, "train"), **train},
+            "val": {"text_bytes": _text_bytes(sources, val, "val"), **val},
+        }
+        recorded = {key: job[key] for key in ("tokenizer", "dtype", "tokens_per_shard", "source")}
+        described = {**recorded, "splits": {name: splits[name] for name in job["splits"]}}
+        files = dict(sorted(place.journal.files.items()))
+        seal_manifest(place.shards, shards_manifest(described, files, parents.values()))
+        place.publish()
     return open_shards(to, verify=False)
 
 

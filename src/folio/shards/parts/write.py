@@ -18,17 +18,15 @@ from folio.artifacts import Parent
 from folio.corpus.cleaning import CleaningCounts
 from folio.corpus.quality import QualityReport
 from folio.corpus.sources import PartCounts, Sides, Source
-from folio.errors import ArtifactError, Interrupted
 from folio.shards.config import ShardsConfig
 from folio.shards.folder import Shards, open_shards
-from folio.shards.journal import Workplace, partial_folder
+from folio.shards.journal import Workplace, interruptible, partial_folder
 from folio.shards.parts.job import Told
 from folio.shards.parts.merge import DOCUMENTS, Merging, PartsProgress
 from folio.shards.parts.pool import PartsPool
 from folio.shards.parts.refining import Refining
 from folio.shards.parts.writing import Step, Writing, plan_writing
 from folio.shards.pool import cores
-from folio.shards.worker import NO_ROOM
 from folio.shards.write import finish, is_done
 
 if TYPE_CHECKING:
@@ -85,29 +83,19 @@ def finish_writing(
     if is_done(to, writing.job):
         shutil.rmtree(partial_folder(to), ignore_errors=True)
         return _written(open_shards(to, tokenizer))
-    try:
-        with writing.workplace() as place:
-            for step in writing.before_encoding():
-                if step.once is not None:
-                    step.once()
-                else:
-                    _do_with_parts(writing, step, place, workers, tell)
-                place.holds_work = True
-            work = Merging(writing, place, tell, alone)
-            try:
-                work.run(workers)
-            finally:
-                work.close()
-            finish(place, parents)
-    except KeyboardInterrupt:
-        raise Interrupted(f"writing '{to}' was stopped; the same command goes on from where it stopped") from None
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise ArtifactError(
-            f"no room on the disk for '{to}': {error.strerror}",
-            "Free some space and run the same command again: it goes on from where it stopped.",
-        ) from None
+    with interruptible(to), writing.workplace() as place:
+        for step in writing.before_encoding():
+            if step.once is not None:
+                step.once()
+            else:
+                _do_with_parts(writing, step, place, workers, tell)
+            place.holds_work = True
+        work = Merging(writing, place, tell, alone)
+        try:
+            work.run(workers)
+        finally:
+            work.close()
+        finish(place, parents)
     return _written(open_shards(to, tokenizer, verify=False))
 
 
