@@ -22,9 +22,12 @@ class HashSplit:
     fraction: float
 
     def parts(self, document: Document) -> tuple[tuple[Side, Document], ...]:
-        digest = hashlib.sha256(document.text.encode("utf-8")).digest()
+        return ((self.side(document.text), document),)
+
+    def side(self, text: str) -> Side:
+        digest = hashlib.sha256(text.encode("utf-8")).digest()
         held_out = int.from_bytes(digest[:8], "big") < self.fraction * 2.0**64
-        return (("val" if held_out else "train", document),)
+        return "val" if held_out else "train"
 
 
 @dataclass(frozen=True, slots=True)

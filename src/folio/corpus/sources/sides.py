@@ -21,8 +21,7 @@ class ByHash:
     fraction: float
 
     def side(self, part: Part, document: Document) -> Side:
-        ((side, _),) = HashSplit(self.fraction).parts(document)
-        return side
+        return HashSplit(self.fraction).side(document.text)
 
 
 @dataclass(frozen=True, slots=True)
