@@ -60,7 +60,7 @@ def test_a_folder_of_3000_files_opens_quickly_and_is_read_whole_under_a_low_limi
     stream = open_shards(tmp_path).split("train")
     assert time.monotonic() - started < 5  # 0.2 s on an idle core
     assert len(stream.paths) == FILES
-    assert open_files() == before  # nothing is opened that was not asked for
+    assert open_files() <= before  # nothing is opened that was not asked for; what others left open may go meanwhile
     for start in range(0, len(stream), IDS_EACH):
         assert np.array_equal(stream.read(start, IDS_EACH), expected[start : start + IDS_EACH])
     batches = Batches(stream, block_size=30, sequences=64, seed=0)
