@@ -63,14 +63,21 @@ def read_recipe(given: str) -> dict[str, Any]:
 
 def recipe_path(given: str) -> Path:
     """The file that a preset's name or a path means. A name without ``.toml`` or a slash is a preset."""
+    return named_file(given, preset_paths(), ("preset", "Presets"), "Give a preset or the path of a TOML file.")
+
+
+def named_file(given: str, shipped: Mapping[str, Path], called: tuple[str, str], otherwise: str) -> Path:
+    """The file that the name of one of those ``shipped`` means, or a path: what ends in ``.toml`` or has a slash.
+
+    ``called`` is what one of them is, and several; ``otherwise`` the remedy for a name that is like none of them.
+    """
     if given.endswith(".toml") or "/" in given or "\\" in given:
         return Path(given)
-    presets = preset_paths()
-    if given in presets:
-        return presets[given]
-    guess = nearest(given, presets)
-    remedy = f"Did you mean {guess}?" if guess else "Give a preset or the path of a TOML file."
-    raise ConfigError(f"there is no preset '{given}'", f"{remedy} Presets: {', '.join(presets)}.")
+    if given in shipped:
+        return shipped[given]
+    guess = nearest(given, shipped)
+    remedy = f"Did you mean {guess}?" if guess else otherwise
+    raise ConfigError(f"there is no {called[0]} '{given}'", f"{remedy} {called[1]}: {', '.join(shipped)}.")
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

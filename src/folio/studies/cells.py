@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from folio.errors import ConfigError
-from folio.studies.axes import GRID, SEED, SEED_KEY, Axis, Point, axes_of, check_keys, value_text
+from folio.studies.axes import GRID, SEED, SEED_KEY, Point, axes_of, check_keys, value_text
 from folio.studies.expression import Expression, read_expression
 from folio.studies.spec import GridTable, Study
 
@@ -67,11 +67,6 @@ def cells_of(study: Study, known: Collection[str], defaults: Mapping[str, Any]) 
         if tuned not in names:
             raise ConfigError(f"tuned names '{tuned}', which is no axis", f"There are: {', '.join(sorted(names))}.")
     return cells
-
-
-def axis_names(cells: Sequence[Cell]) -> list[str]:
-    """The names of all axes, in the order in which cells have them."""
-    return list(dict.fromkeys(name for cell in cells for name in cell.values))
 
 
 class _Grid:
@@ -150,14 +145,3 @@ def distinct(cells: Sequence[Cell], content_of: Callable[[Cell], Any], merge: bo
             )
         members.append(cell)
     return list(found.values())
-
-
-def axes_in(study: Study, known: Collection[str]) -> dict[str, Axis]:
-    """Every axis by name; of one that several grids have, the points of all."""
-    axes: dict[str, Axis] = {}
-    for grid in study.grid_tables().values():
-        for axis in axes_of(grid, known):
-            before = axes[axis.name].points if axis.name in axes else ()
-            points = (*before, *(point for point in axis.points if point.value not in [one.value for one in before]))
-            axes[axis.name] = Axis(axis.name, axis.key, points, axis.named)
-    return axes

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from folio.config import Table, build, deep_merge, read_recipe, read_toml, recipe_path
+from folio.config import Table, build, deep_merge, named_file, read_recipe, read_toml, recipe_path
 from folio.errors import ConfigError, nearest
 
 WHOLE = "whole"
@@ -126,14 +126,8 @@ def study_paths() -> dict[str, Path]:
 
 def study_path(given: str) -> Path:
     """The file that a shipped study's name or a path means; :class:`ConfigError` with the nearest name."""
-    if given.endswith(".toml") or "/" in given or "\\" in given:
-        return Path(given)
-    studies = study_paths()
-    if given in studies:
-        return studies[given]
-    guess = nearest(given, studies)
-    remedy = f"Did you mean {guess}?" if guess else "Give a TOML file, or the folder of a study that was begun."
-    raise ConfigError(f"there is no study '{given}'", f"{remedy} Studies: {', '.join(studies)}.")
+    otherwise = "Give a TOML file, or the folder of a study that was begun."
+    return named_file(given, study_paths(), ("study", "Studies"), otherwise)
 
 
 def read_study(given: str, scale: str = WHOLE) -> Study:

@@ -6,7 +6,7 @@ that sees the folder, and none is done twice.
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from folio.artifacts import sync
+from folio.artifacts import write_file
 from folio.corpus.quality.exact import DIGEST
 from folio.corpus.quality.near import (
     Duplicates,
@@ -129,13 +129,9 @@ def _runs_of(path: Path) -> dict[bytes, NDArray[Any]]:
 
 
 def _save(path: Path, content: Arrays) -> None:
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    with open(unfinished, "wb") as file:
-        np.savez(file, **content)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    sync(path.parent)
+    packed = io.BytesIO()
+    np.savez(packed, **content)  # type: ignore[arg-type]
+    write_file(path, packed.getvalue())
 
 
 def _load(path: Path) -> Arrays:

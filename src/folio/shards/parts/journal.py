@@ -5,7 +5,6 @@ Beside the ids of a part may lie its layout: side, tokens and bytes of text of e
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from folio.checksums import sha256_of
 from folio.corpus.cleaning import CleaningCounts
 from folio.corpus.quality import QualityReport
 from folio.corpus.sources import Part, PartCounts
@@ -211,11 +211,6 @@ def is_whole(folder: Path, record: PartRecord, dtype: IdType) -> bool:
     if not is_there(folder, record, dtype):
         return False
     for side, about in record.sides.items():
-        if _sha256(part_file(folder, record.number, side)) != about.sha256:
+        if sha256_of(part_file(folder, record.number, side)) != about.sha256:
             return False
-    return not record.layout_sha256 or _sha256(layout_file(folder, record.number)) == record.layout_sha256
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return not record.layout_sha256 or sha256_of(layout_file(folder, record.number)) == record.layout_sha256
