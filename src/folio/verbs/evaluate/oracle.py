@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 from tyro.conf import Positional
@@ -15,6 +17,8 @@ from folio.verbs.action import Action, Outcome, Terminal
 
 if TYPE_CHECKING:
     from folio.evaluation.oracle.judge import Continuation
+    from folio.evaluation.oracle.prompts import Drawn
+    from folio.verbs.evaluate.oracle_scores import JudgedModel
 
 REFERENCE = "reference"
 """The name under which the text that really follows is scored."""
@@ -67,7 +71,38 @@ class OracleOptions(Table):
     """auto, cpu, cuda, cuda:1, mps."""
 
 
+@dataclass(frozen=True)
+class OracleVerdict:
+    """What an oracle made of each model, and what is to be written of it: where, and by which oracle."""
+
+    results: Sequence[JudgedModel]
+    drawn: Drawn
+    facts: Mapping[str, Any]
+    home: Path
+    folders: Mapping[str, Path]
+    oracle: Path
+    device: str
+
+    def write(self) -> tuple[Path, ...]:
+        """Write prompts, z-scores, and an evaluation of each model that has a score. The paths, the prompts' first."""
+        from folio.verbs.evaluate.oracle_scores import write
+
+        return write(self.results, self.drawn, self.facts, self.home, self.folders, self.oracle, self.device)
+
+
 def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
+    """Judge, show and write; :class:`folio.errors.DataError` if no model at all has a score."""
+    from folio.verbs.evaluate.oracle_scores import show
+
+    verdict = judge_models(options, terminal)
+    data = show(verdict.results, verdict.facts, terminal)
+    wrote = verdict.write()
+    scored = [shlex.quote(str(path)) for path in wrote[1:]]
+    following = f"compare {' '.join(scored)}" if len(scored) > 1 else f"generate {shlex.quote(options.models[0])}"
+    return Outcome(data, wrote=wrote, next=(f"folio {following}",))
+
+
+def judge_models(options: OracleOptions, terminal: Terminal) -> OracleVerdict:
     """Draw prompts, let each model continue them, let the oracle judge.
 
     What can be known without reading weights is checked before any model writes, and then that the oracle's can be
@@ -81,7 +116,7 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
     from folio.verbs.evaluate.held_out import held_out
     from folio.verbs.evaluate.judging import judge_all, model_fingerprint, open_judge, oracle_refusal, reference
     from folio.verbs.evaluate.kept_continuations import FOLDER, Kept
-    from folio.verbs.evaluate.oracle_scores import judged_model, places, show, write
+    from folio.verbs.evaluate.oracle_scores import judged_model, places
     from folio.verbs.evaluate.text import short_name
     from folio.verbs.hub import model_folder
     from folio.verbs.run_folder import fresh_folder
@@ -175,11 +210,7 @@ def oracle(options: OracleOptions, terminal: Terminal) -> Outcome:
         **options.model_dump(include={"ratio", "samples", "dtype"}),
         "generation": settings["generation"],
     }
-    data = show(results, facts, terminal)
-    wrote = write(results, drawn, facts, home, folders, oracle_folder, str(runtime.device))
-    scored = [shlex.quote(str(path)) for path in wrote[1:]]
-    following = f"compare {' '.join(scored)}" if len(scored) > 1 else f"generate {shlex.quote(options.models[0])}"
-    return Outcome(data, wrote=wrote, next=(f"folio {following}",))
+    return OracleVerdict(results, drawn, facts, home, folders, oracle_folder, str(runtime.device))
 
 
 ACTION = Action(
