@@ -171,6 +171,14 @@ def _add(window: _Window, nats: NDArray[np.float64], per_token: bool) -> None:
             tally.nats += own.tolist()
 
 
+def bits_spelled(bits: float, unknown_bytes: float) -> float:
+    """What a code would spend that spells words outside the vocabulary plainly: 8 bits more for each byte of theirs.
+
+    Both may be sums, or both rates by the byte of text.
+    """
+    return bits + 8 * unknown_bytes
+
+
 def _item(group: list[_Tally], by_document: bool, per_token: bool) -> Item:
     nats, unknown = sum(tally.total_nats for tally in group), sum(tally.passage.unknown_bytes for tally in group)
     item: Item = {
@@ -180,7 +188,7 @@ def _item(group: list[_Tally], by_document: bool, per_token: bool) -> Item:
         "bits": nats / math.log(2),
         "bytes": sum(tally.passage.text_bytes for tally in group),
         "unknown_bytes": unknown,
-        "bits_spelled": nats / math.log(2) + 8 * unknown,
+        "bits_spelled": bits_spelled(nats / math.log(2), unknown),
     }
     if per_token:
         item["ids"] = [id for tally in group for id in tally.ids]

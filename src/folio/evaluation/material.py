@@ -16,6 +16,8 @@ from folio.tokenizer.pieces import pieces
 Ids = NDArray[np.int64]
 
 PASSAGE_CHARACTERS = 4096
+SHORT_CHARACTERS = 64
+"""Where a passage is cut by its ids its bytes are shared out, so that short ones are more exact."""
 BLOCK_TOKENS = 1024
 
 
@@ -38,14 +40,16 @@ class Passage:
         return f"{self.document}#{self.number}"
 
 
-def passages_of(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[Passage]:
-    """Documents in passages of about ``PASSAGE_CHARACTERS``, the same text in each whatever the tokenizer.
+def passages_of(
+    documents: Iterable[Document], tokenizer: Tokenizer, characters: int = PASSAGE_CHARACTERS
+) -> Iterator[Passage]:
+    """Documents in passages of about so many ``characters``, the same text in each whatever the tokenizer.
 
     They are cut where every tokenizer ends one token and begins another, so the ids are those of the whole.
     """
     opening = [] if tokenizer.eot_id is None else [tokenizer.eot_id]
     for document in documents:
-        for number, text in enumerate(pieces(document.text, PASSAGE_CHARACTERS)):
+        for number, text in enumerate(pieces(document.text, characters)):
             ids = tokenizer.encode_array(text).astype(np.int64)
             opened = number == 0 and bool(opening)
             if opened:
@@ -91,3 +95,11 @@ def first_tokens(passages: Iterable[Passage], tokens: int) -> Iterator[Passage]:
             return
         left -= len(passage.ids)
         yield passage
+
+
+def unknown_share(documents: Iterable[Document], tokenizer: Tokenizer, tokens: int = 0) -> float:
+    """Of the text of the first ``tokens`` ids (0: of all), the part of its bytes in words outside the vocabulary."""
+    unknown = size = 0.0
+    for passage in first_tokens(passages_of(documents, tokenizer, SHORT_CHARACTERS), tokens):
+        unknown, size = unknown + passage.unknown_bytes, size + passage.text_bytes
+    return unknown / size if size else 0.0

@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from shlex import quote
 from typing import Any, ClassVar
 
 from folio.artifacts import Parent
 from folio.errors import ArtifactError, DataError
+from folio.evaluation.likelihood import bits_spelled
 from folio.evaluation.loss import loss_on
+from folio.evaluation.material import unknown_share
 from folio.model.accounting import parameter_counts, training_flops
 from folio.model.gpt import GPT
 from folio.ranks import ALONE, Ranks
@@ -147,7 +150,24 @@ class Pretraining(Session):
             ranks=self.runtime.ranks,
             poll=poll,
         )
-        return {"kind": "validation", **score.as_dict()}
+        line: Line = {"kind": "validation", **score.as_dict()}
+        if self._unknown_share is not None:
+            line["bits_per_byte_spelled"] = bits_spelled(score.bits_per_byte, self._unknown_share)
+        return line
+
+    @cached_property
+    def _unknown_share(self) -> float | None:
+        """Of the validation text that is scored, the bytes in words outside the vocabulary for each byte of it.
+
+        None where words may be outside, and the text is not there to be looked at: of ids alone it cannot be known.
+        """
+        if self.tokenizer.kind != "word":
+            return 0.0
+        if self.prepared.corpus is None:
+            return None
+        limit, T = self.config.validation_tokens, self.state.model.config.block_size
+        tokens = max(1, limit // T) * T + 1 if limit else 0  # whole blocks, and the first id, which is no target
+        return unknown_share(self.prepared.corpus.documents("val"), self.tokenizer, tokens)
 
     def following(self, run: Path) -> tuple[str, ...]:
         return following(run)
