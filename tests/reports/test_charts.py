@@ -105,6 +105,16 @@ def test_a_histogram_counts_every_value_once() -> None:
     assert "median: 2" in texts(svg)
 
 
+def test_the_axis_of_a_histogram_reaches_its_marks_and_the_bars_stay_where_their_values_are() -> None:
+    values = [1.0, 1.0, 2.0, 3.0, 5.0]
+    plain, marked = (histogram(values, title="t", bins=5, marks=marks) for marks in ([], [("context", 21.0)]))
+    lefts = [[float(rect.attrib["x"]) for rect in parsed(svg).iter(f"{SVG}rect")] for svg in (plain, marked)]
+    assert lefts[0][0] == lefts[1][0]
+    assert lefts[1][4] - lefts[1][0] == pytest.approx((lefts[0][4] - lefts[0][0]) / 5, abs=0.2)  # 1..5 of 1..21
+    assert "context: 21" in texts(marked)
+    assert "context: 21" in (parsed(marked).findtext(f"{SVG}desc") or "")
+
+
 def test_bars_are_as_long_as_their_values() -> None:
     bars = list(parsed(bar_chart({"a": 100, "b": 50, "c": 0}, title="t")).iter(f"{SVG}rect"))
     a, b, c = (float(bar.attrib["width"]) for bar in bars)

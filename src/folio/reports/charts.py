@@ -101,42 +101,53 @@ def histogram(
     bins: int = 40,
     log_x: bool = False,
     quantiles: Sequence[float] = (0.5, 0.9, 0.99),
+    marks: Sequence[tuple[str, float]] = (),
     colour: int = 0,
     width: int = HALF,
     height: int = 280,
 ) -> str:
-    """How often each range of values occurs, with dashed lines at the ``quantiles``; ``log_x`` drops values up to 0."""
+    """How often each range of values occurs, with dashed lines at the ``quantiles``; ``log_x`` drops values up to 0.
+
+    ``marks`` are other numbers to compare with, a line each, by name; the axis goes as far as they do.
+    """
     kept = sorted(v for v in (float(value) for value in values) if math.isfinite(v) and (v > 0 or not log_x))
-    x = make_scale(kept, 0, 1, log=log_x, round_out=False)
+    own = make_scale(kept, 0, 1, log=log_x, round_out=False)
     counts = [0] * bins
     for value in kept:
-        counts[min(bins - 1, int(x(value) * bins))] += 1
+        counts[min(bins - 1, int(own(value) * bins))] += 1
     y = make_scale([0, *counts], height - 44, 62, spacing=48)
     left = 14 + max(text_width(text) for _, text in y.ticks)
-    x = make_scale(kept, left, width - 24, log=log_x, round_out=False, spacing=80)
+    others = [(name, value) for name, value in marks if kept and (value > 0 or not log_x)]
+    x = make_scale(
+        [own.low, own.high, *(value for _, value in others)], left, width - 24, log=log_x, round_out=False, spacing=80
+    )
     body = axes(x, y, x_label, y_label)
-    pitch = (x.end - x.start) / bins
+    first, pitch = x(own.low), (x(own.high) - x(own.low)) / bins
     for index, count in enumerate(counts):
-        edges = " to ".join(short_number(_value_at(x, (index + side) / bins)) for side in (0, 1))
+        edges = " to ".join(short_number(_value_at(own, (index + side) / bins)) for side in (0, 1))
         tip = f"<title>{escape(f'{edges}: {count:,}')}</title>"
         top = y(count)
         body.append(
-            f'<rect x="{x.start + index * pitch + 0.5:.1f}" y="{top:.1f}" width="{max(0.5, pitch - 1):.1f}" '
+            f'<rect x="{first + index * pitch + 0.5:.1f}" y="{top:.1f}" width="{max(0.5, pitch - 1):.1f}" '
             f'height="{y.start - top:.1f}" fill="{paint(colour)}" fill-opacity="0.85">{tip}</rect>'
         )
+    found = [(q, kept[min(len(kept) - 1, int(q * len(kept)))]) for q in quantiles if kept]
+    told = [("median" if q == 0.5 else f"{q * 100:g} %", value, 'stroke-dasharray="4 3"') for q, value in found]
+    told += [(name, value, "") for name, value in others]
     other = paint(0 if colour == 1 else 1)
-    marks = [(q, kept[min(len(kept) - 1, int(q * len(kept)))]) for q in quantiles if kept]
-    for _, value in marks:
-        body.append(f'<path d="M{x(value):.1f} 46V{y.start}" stroke="{other}" stroke-dasharray="4 3"/>')
-    for row, (q, value) in enumerate(marks):
-        at, name = x(value), "median" if q == 0.5 else f"{q * 100:g} %"
+    for _, value, dashes in told:
+        body.append(f'<path d="M{x(value):.1f} 46V{y.start}" stroke="{other}" {dashes}/>')
+    for row, (name, value, _) in enumerate(told):
+        at = x(value)
         anchor = "end" if at > (x.start + x.end) / 2 else "start"
         shift = -5 if anchor == "end" else 5
         body.append(
             f'<text x="{at + shift:.1f}" y="{54 + 14 * row}" text-anchor="{anchor}" fill="{other}" '
             f'class="halo">{escape(f"{name}: {short_number(value)}")}</text>'
         )
-    described = f"{len(kept):,} values; " + ", ".join(f"quantile {q:g}: {short_number(v)}" for q, v in marks)
+    described = f"{len(kept):,} values; " + ", ".join(
+        [f"quantile {q:g}: {short_number(v)}" for q, v in found] + [f"{n}: {short_number(v)}" for n, v in others]
+    )
     return svg_element(title, described, width, height, body)
 
 

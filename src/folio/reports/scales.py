@@ -51,6 +51,7 @@ def make_scale(
     if log:
         return Scale(low, high, start, end, True, label_ticks(log_ticks(low, high, count)))
     step = max(nice_step((high - low) / count), 1.0 if whole else 0.0)
+    step = 2.0 if whole and step == 2.5 else step
     if round_out:
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     return Scale(low, high, start, end, False, label_ticks(linear_ticks(low, high, step), step))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from folio.corpus.statistics import Lengths
+from folio.corpus.statistics import SAMPLE, Lengths
 from folio.reports.charts import HALF, Series, bar_chart, histogram, line_chart
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -21,10 +21,21 @@ class Side(NamedTuple):
     colour: int = 0
 
 
-def length_chart(sides: Sequence[Side], *, title: str, unit: str, of: str, width: int = HALF) -> str:
+def length_chart(
+    sides: Sequence[Side],
+    *,
+    title: str,
+    unit: str,
+    of: str,
+    width: int = HALF,
+    quantiles: Sequence[float] = QUANTILES,
+    marks: Sequence[tuple[str, float]] = (),
+    most: int = SAMPLE,
+) -> str:
     """The distribution of ``of`` (documents, lines) over their lengths in ``unit``; logarithmic where it reaches far.
 
-    Of two texts, the share of each in each range, so that texts of any size compare.
+    Of two texts, the share of each in each range, so that texts of any size compare. Of one, ``quantiles`` and other
+    ``marks`` are lines, and it is drawn from ``most`` of the lengths.
     """
     known = [side for side in sides if side.lengths.counts]
     log = any(_reaches_far(side.lengths) for side in known)
@@ -33,7 +44,7 @@ def length_chart(sides: Sequence[Side], *, title: str, unit: str, of: str, width
     if not known:
         return histogram([], title=title, x_label=unit, width=width)
     lengths = known[0].lengths
-    values = lengths.sample()
+    values = lengths.sample(most)
     total = lengths.counts.total()
     label = of if len(values) == total else f"of {len(values):,} {of}, evenly drawn from {total:,}"
     drawn = values if log else values[: -(-len(values) * 999 // 1000)]
@@ -45,7 +56,8 @@ def length_chart(sides: Sequence[Side], *, title: str, unit: str, of: str, width
         y_label=label,
         bins=bins,
         log_x=log,
-        quantiles=QUANTILES,
+        quantiles=quantiles,
+        marks=marks,
         colour=known[0].colour,
         width=width,
     )
