@@ -208,10 +208,21 @@ def _allowed(kind: Any) -> list[str]:
     return [" ".join([_PLAIN.get(plain, str(getattr(plain, "__name__", plain))), " and ".join(bounds)]).rstrip()]
 
 
+VERY_LIKE = 0.75
+"""A likeness by difflib (``seed`` and ``seeds``, ``axis`` and ``axes``) that is no chance in one table."""
+
+
 def unknown_key(key: str, known: Sequence[str], spell: Callable[[str], str] = str) -> str:
-    """``key`` is unknown, and the known key most like it: the same word in another table, else the nearest."""
-    last = key.rpartition(".")[2]
-    guess = next((name for name in known if name.rpartition(".")[2] == last), None) or nearest(key, known)
+    """``key`` is unknown, and the known key most like it.
+
+    That is one very like it in the same table, else the same word in another table, else the nearest.
+    """
+    table, _, last = key.rpartition(".")
+    beside = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == table}
+    if (like := nearest(last, beside, least=VERY_LIKE)) is not None:
+        guess: str | None = beside[like]
+    else:
+        guess = next((name for name in known if name.rpartition(".")[2] == last), None) or nearest(key, known)
     return f"unknown key {spell(key)}" + (f"; did you mean {spell(guess)}?" if guess else "")
 
 

@@ -103,8 +103,8 @@ def require(module: str, extra: str) -> ModuleType:
         ) from None
 
 
-def nearest(name: str, options: Iterable[str]) -> str | None:
-    """The option most like ``name`` (difflib ratio at least 0.5), or None; ``-`` and ``_`` count as equal."""
+def nearest(name: str, options: Iterable[str], *, least: float = 0.5) -> str | None:
+    """The option most like ``name`` (difflib ratio at ``least``), or None; ``-`` and ``_`` count as equal."""
     by_key = {option.replace("-", "_").lower(): option for option in options}
-    match = difflib.get_close_matches(name.replace("-", "_").lower(), by_key, n=1, cutoff=0.5)
+    match = difflib.get_close_matches(name.replace("-", "_").lower(), by_key, n=1, cutoff=least)
     return by_key[match[0]] if match else None
