@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test studies lint format docs clean
 
 demo: .venv/installed
 	$(BIN)/folio demo
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest --quiet --numprocesses logical --maxprocesses 4
+
+studies: .venv/installed-dev
+	for study in learning-rates efficient-shakespeare; do \
+		$(BIN)/folio study run $$study --scale ci --workers 2 --out build/studies/$$study || exit; \
+	done
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

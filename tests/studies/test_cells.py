@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from folio.errors import ConfigError
-from folio.studies.cells import Cell, cells_of, distinct
-from folio.studies.spec import read_study, study_paths
+from folio.studies.grid.cells import Cell, cells_of, distinct
+from folio.studies.grid.study_file import read_study, study_paths
 from folio.verbs.study.opening import planned_cells, recipe_keys
 
 GRID = """

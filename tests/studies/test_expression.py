@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folio.errors import ConfigError
-from folio.studies.expression import read_expression
+from folio.studies.grid.expression import read_expression
 
 VALUES = {"width": 128, "rate": 0.003, "kind": "warm", "model.n_embd": 64, "tied": True, "layers": [1, 2]}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from folio.errors import ConfigError
-from folio.studies.engine import CellJob, Running
+from folio.studies.running.engine import CellJob, Running
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -27,7 +27,7 @@ SAVING = (
 
 @pytest.fixture
 def engine() -> Iterator[object]:
-    from folio.studies.ray_engine import RayEngine
+    from folio.studies.running.ray_engine import RayEngine
 
     engine = RayEngine(threads=1)
     yield engine
@@ -47,7 +47,7 @@ def code_of(running: Running) -> int:
 
 
 def test_a_task_runs_the_process_and_gives_its_exit_code(engine: object, tmp_path: Path) -> None:
-    from folio.studies.ray_engine import RayEngine
+    from folio.studies.running.ray_engine import RayEngine
 
     assert isinstance(engine, RayEngine)
     assert engine.room >= 1
@@ -57,7 +57,7 @@ def test_a_task_runs_the_process_and_gives_its_exit_code(engine: object, tmp_pat
 
 
 def test_a_cancelled_task_lets_its_process_save(engine: object, tmp_path: Path) -> None:
-    from folio.studies.ray_engine import RayEngine
+    from folio.studies.running.ray_engine import RayEngine
 
     assert isinstance(engine, RayEngine)
     running = engine.start(job(tmp_path, SAVING), 0)
@@ -70,7 +70,7 @@ def test_a_cancelled_task_lets_its_process_save(engine: object, tmp_path: Path) 
 
 
 def test_a_cell_that_fits_nowhere_is_told(tmp_path: Path) -> None:
-    from folio.studies.ray_engine import RayEngine
+    from folio.studies.running.ray_engine import RayEngine
 
     with pytest.raises(ConfigError, match="a cell asks for 4096 and 0"):
         RayEngine(threads=4096)

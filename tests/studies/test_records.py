@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from folio.errors import ArtifactError
-from folio.studies.records import CELLS, STUDY, CellLog, StudyFolder
-from folio.studies.results import read_results
-from folio.studies.spec import Study
-from folio.studies.watching import RunWatch, ending_of
+from folio.studies.findings.results import read_results
+from folio.studies.grid.spec import Study
+from folio.studies.running.records import CELLS, STUDY, CellLog, StudyFolder
+from folio.studies.running.watching import RunWatch, ending_of
 
 MakeStudy = Callable[..., StudyFolder]
 TWO = "axes.model.n_embd = [12, 24]"

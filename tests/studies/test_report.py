@@ -9,10 +9,10 @@ from pathlib import Path
 
 from page_checker import check
 
-from folio.reports.study import study_report
-from folio.reports.study_charts import Line, Place, band_chart
-from folio.studies.cells import Cell
-from folio.studies.records import StudyFolder
+from folio.reports.study.charts import Line, Place, band_chart
+from folio.reports.study.page import study_report
+from folio.studies.grid.cells import Cell
+from folio.studies.running.records import StudyFolder
 
 MakeStudy = Callable[..., StudyFolder]
 STUDY = """
@@ -35,7 +35,7 @@ def nats(cell: Cell) -> float | str | None:
 
 def test_the_page_holds_the_question_the_answer_and_what_was_lost(make_study: MakeStudy) -> None:
     folder = make_study(STUDY, nats)
-    _, _, wrote = study_report(folder)
+    _, wrote = study_report(folder)
     page = check(wrote[0].read_text())
     text = " ".join(page.text)
     assert not page.fetches
@@ -80,14 +80,15 @@ def test_figures_are_files_too_and_old_ones_go(make_study: MakeStudy) -> None:
 
 
 def test_a_study_of_which_nothing_is_finished_has_a_page(make_study: MakeStudy) -> None:
-    _, _, wrote = study_report(make_study(STUDY, lambda cell: None))
+    _, wrote = study_report(make_study(STUDY, lambda cell: None))
     assert "0 of 12" in " ".join(check(wrote[0].read_text()).text)
 
 
 def test_merged_cells_stand_in_the_table_for_each_place(make_study: MakeStudy) -> None:
     text = 'equal_cells = "merge"\naxes.free = { values = [1, 2] }\naxes.model.n_embd = [12, 24]'
     folder = make_study(text, lambda cell: 3.0)
-    results, groups, _ = study_report(folder)
+    found, _ = study_report(folder)
+    results, groups = found.results, found.groups
     assert len({cell.name for cell in results.cells}) == 2
     assert len(results.cells) == len(groups) == 4
 

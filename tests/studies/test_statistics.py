@@ -8,10 +8,11 @@ from statistics import fmean, stdev
 
 import pytest
 
-from folio.studies.cells import Cell
-from folio.studies.records import StudyFolder
-from folio.studies.results import read_results
-from folio.studies.statistics import OVER_CELLS, OVER_SEEDS, comparisons_of, groups_of, pooled_spread, ranked
+from folio.studies.findings.judged import OVER_CELLS, OVER_SEEDS
+from folio.studies.findings.results import read_results
+from folio.studies.findings.statistics import comparisons_of, groups_of, pooled_spread, ranked
+from folio.studies.grid.cells import Cell
+from folio.studies.running.records import StudyFolder
 
 MakeStudy = Callable[..., StudyFolder]
 Chance = Callable[[Cell], float]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from folio.studies.child import command_line
-from folio.studies.engine import CellJob, CellProcess, LocalEngine, Running, shared_out, surroundings_of
-from folio.studies.records import CELLS, CellLog, StudyFolder
-from folio.studies.work import Active, Ended, Listener, work_off
+from folio.studies.running.child import command_line
+from folio.studies.running.engine import CellJob, CellProcess, LocalEngine, Running, shared_out, surroundings_of
+from folio.studies.running.records import CELLS, CellLog, StudyFolder
+from folio.studies.running.work import Active, Ended, Listener, work_off
 from folio.training.metrics import read_metrics
 
 
@@ -132,12 +132,12 @@ def test_a_process_on_its_leash_ends_when_the_study_does(tmp_path: Path) -> None
     """The study is killed outright; what it started hears of it, as SIGTERM, though in a session of its own."""
     trained = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(3)))"
     child = (
-        "import threading; from folio.studies import child\n"
+        "import threading; from folio.studies.running import child\n"
         f"threading.Thread(target=child._wait_for_the_end, daemon=True).start()\n{trained}\n"
         "print('ready', flush=True); time.sleep(60)"
     )
     study = (
-        "import sys, time; from pathlib import Path; from folio.studies.engine import CellProcess; import os\n"
+        "import sys, time; from pathlib import Path; from folio.studies.running.engine import CellProcess; import os\n"
         f"process = CellProcess((sys.executable, '-c', {child!r}), Path(sys.argv[1]), os.environ); time.sleep(60)"
     )
     log = tmp_path / "log"
@@ -189,7 +189,7 @@ def test_threads_and_gpus_are_shared_out(tmp_path: Path) -> None:
 
 
 def test_progress_counts_from_where_a_cell_went_on(tmp_path: Path) -> None:
-    from folio.studies.watching import RunWatch
+    from folio.studies.running.watching import RunWatch
 
     active = Active(job("a", tmp_path), 0, Pretended(0), RunWatch(tmp_path, step=4), 0, first_step=4)
     assert active.share == 0.4

@@ -18,7 +18,7 @@ import pytest
 from real_runs import curve, write_recipe
 
 from folio.cli import main
-from folio.studies.records import CELLS
+from folio.studies.running.records import CELLS
 from folio.training.checkpoint import list_checkpoints
 from folio.training.metrics import read_metrics
 from folio.verbs.victim import descendants

@@ -9,8 +9,8 @@ import pytest
 from real_runs import write_recipe
 
 from folio.cli import main
-from folio.studies.records import StudyFolder
-from folio.studies.spec import read_study
+from folio.studies.grid.study_file import read_study
+from folio.studies.running.records import StudyFolder
 
 GOOD = 'base = "tiny.toml"\naxes.model.n_embd = [32, 64]\n'
 Refused = Callable[..., str]
@@ -77,6 +77,34 @@ def test_a_damaged_folder(refused: Refused, tmp_path: Path) -> None:
 
 def test_a_scale_that_is_not_there(refused: Refused) -> None:
     assert "Did you mean small?" in refused(GOOD + "[scales.small]\nseeds = 1", "--scale", "smal")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "[rates]\nfor_each = ['n_emb']",
+            "rates.for_each names 'n_emb', which is no axis\n       Did you mean n_embd?",
+        ),
+        ("[rates.search]\nstep = 50", "rates.search: unknown key step; did you mean steps?"),
+        ("[rates.search]\nsteps = 3", "a sweep of fewer than"),
+        ("axes.train.optimizer.learning_rate = [0.1, 0.2]\n[rates]\nfor_each = ['n_embd']", "and the study varies it"),
+        ("[oracle]\nprompts = 3", "either a model that is there, or a base and recipe"),
+        ("[oracle]\nmodel = 'gone'\nbase = 'shakespeare'", "either a model that is there, or a base and recipe"),
+        ("[oracle]\nmodel = 'gone'", "the oracle cannot judge: 'gone' does not exist"),
+        ("[oracle.recipe]\nmodel.n_embed = 3", "did you mean model.n_embd?"),
+        ("[oracle]\nmodel = '.'", "the oracle cannot judge: '.' is neither a run"),
+        ("axes.corpus.validation_fraction = [0.1, 0.2]\n[oracle]\nmodel = 'gone'", "hold out different text"),
+        ("recipe.source.path = 'x.jsonl'\n[oracle]\nmodel = 'gone'", "reads shards or a source"),
+    ],
+)
+def test_rates_and_oracles_that_cannot_be(refused: Refused, text: str, says: str) -> None:
+    assert says in refused(GOOD + text)
+
+
+def test_two_scales_at_once(refused: Refused) -> None:
+    small = GOOD + "[scales.small]\nseeds = 1\n[scales.ci]\nseeds = 1"
+    assert "--small and --scale ci are two scales" in refused(small, "--scale", "ci", "--small")
 
 
 def test_flags_that_say_nothing(refused: Refused) -> None:

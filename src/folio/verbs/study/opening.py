@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from folio.config import Table, build, leaves
 from folio.errors import ConfigError
-from folio.studies.cells import Cell, cells_of, content_hash, distinct
-from folio.studies.records import StudyFolder
-from folio.studies.spec import Study, read_study
+from folio.studies.grid.cells import Cell, cells_of, content_hash, distinct
+from folio.studies.grid.spec import SMALL, WHOLE, Study
+from folio.studies.grid.study_file import read_study
+from folio.studies.running.records import StudyFolder
 from folio.verbs.action import Terminal
 from folio.verbs.options import nested
 from folio.verbs.prepare import prepare
@@ -25,6 +26,10 @@ IDLE = ("track", "keep_last", "keep_every", "checkpoint_async", "rank_timeout_s"
 """Keys of [train] that change nothing in what comes out."""
 
 
+Planned = Sequence[tuple[Cell, Recipe]]
+"""Cells and the recipes that they come to."""
+
+
 @dataclass(frozen=True)
 class OpenedCell:
     """A run of a study: the cells that it stands for (several where equal ones were merged), and what it takes."""
@@ -35,6 +40,9 @@ class OpenedCell:
     parameters: int
     flops: float
 
+    is_oracle: bool = False
+    """It judges the others, and is no cell of the grid."""
+
     @property
     def words(self) -> str:
         return self.cells[0].words
@@ -42,11 +50,18 @@ class OpenedCell:
     def facts(self) -> dict[str, Any]:
         """What ``study.json`` says of it."""
         return {
-            "cells": [{"values": dict(cell.values), "seed": cell.seed} for cell in self.cells],
+            "cells": [{"values": dict(cell.values), "seed": cell.seed} for cell in self.cells if not self.is_oracle],
             "steps": self.recipe.train.steps,
             "parameters": self.parameters,
             "training_flops": self.flops,
         }
+
+
+def scale_of(scale: str, small: bool) -> str:
+    """The scale that two flags mean; :class:`ConfigError` if they mean different ones."""
+    if small and scale not in (WHOLE, SMALL):
+        raise ConfigError(f"--small and --scale {scale} are two scales", "Give one of them.")
+    return SMALL if small else scale
 
 
 def study_and_folder(given: str, scale: str, out: Path | None) -> tuple[Study, StudyFolder]:
@@ -55,11 +70,11 @@ def study_and_folder(given: str, scale: str, out: Path | None) -> tuple[Study, S
         if out is not None:
             raise ConfigError(f"'{given}' is a study's own folder", "Leave --out out.")
         study, _ = StudyFolder(Path(given)).read()
-        if scale not in ("whole", study.scale):
+        if scale not in (WHOLE, study.scale):
             raise ConfigError(f"'{given}' was begun at scale {study.scale}", "Leave --scale out.")
         return study, StudyFolder(Path(given))
     study = read_study(given, scale)
-    suffix = "" if study.scale == "whole" else f"-{study.scale}"
+    suffix = "" if study.scale == WHOLE else f"-{study.scale}"
     return study, StudyFolder(out or Path("runs") / f"{study.name}{suffix}")
 
 
@@ -76,30 +91,42 @@ def _value_at(table: Table, key: str) -> Any:
     return value
 
 
+def recipe_of(cell: Cell) -> Recipe:
+    """What a cell is trained by; :class:`ConfigError` lists what cannot be."""
+    return build(Recipe, nested(cell.settings), source=f"cell ({cell.words})")
+
+
 def planned_cells(study: Study) -> list[tuple[Cell, Recipe]]:
     """The cells with their recipes; :class:`ConfigError` for the first that cannot be, and how many more."""
     usual = recipe_keys()
     planned, wrong = [], list[ConfigError]()
     for cell in cells_of(study, usual, usual):
         try:
-            planned.append((cell, build(Recipe, nested(cell.settings), source=f"cell ({cell.words})")))
+            planned.append((cell, recipe_of(cell)))
         except ConfigError as error:
             wrong.append(error)
     if wrong:
         more = f" (and {len(wrong) - 1} more cells)" if len(wrong) > 1 else ""
         raise ConfigError(f"{wrong[0].problem}{more}", wrong[0].remedy or "Leave such cells out by a condition.")
+    distinct([cell for cell, _ in planned], _content_by_id(planned), study.equal_cells == "merge")
     return planned
 
 
-def open_cells(study: Study, terminal: Terminal) -> list[OpenedCell]:
-    """The runs of a study in its order. Each text is read, and each tokenizer and shards made, once, here.
+def _content_by_id(planned: Planned) -> Callable[[Cell], Any]:
+    """What tells cells apart before any text is read."""
+    recipes = {id(cell): recipe for cell, recipe in planned}
+    return lambda cell: _plain(recipes[id(cell)])
 
-    :class:`ConfigError` for cells that are the same run, unless the study merges them.
+
+def open_cells(study: Study, grid: Planned, beside: Planned, terminal: Terminal) -> list[OpenedCell]:
+    """The runs of a study in its order, what is trained ``beside`` the grid (an oracle) first.
+
+    Each text is read, and each tokenizer and shards made, once, here. :class:`ConfigError` for cells that are the
+    same run, unless the study merges them.
     """
-    planned = planned_cells(study)
+    planned, oracles = [*beside, *grid], {id(cell) for cell, _ in beside}
     recipes = {id(cell): recipe for cell, recipe in planned}
     cells, merge = [cell for cell, _ in planned], study.equal_cells == "merge"
-    distinct(cells, lambda cell: _plain(recipes[id(cell)]), merge)  # before any text is read
     data: dict[str, tuple[str, int]] = {}
     quiet = Terminal(quiet=True)
     kinds = [content_hash(_data_tables(recipe)) for _, recipe in planned]
@@ -115,17 +142,19 @@ def open_cells(study: Study, terminal: Terminal) -> list[OpenedCell]:
         return content_of(recipes[id(cell)], known[id(cell)][0])
 
     return [
-        _opened(members, found, recipes[id(members[0])], known[id(members[0])][1])
+        _opened(members, found, recipes[id(members[0])], known[id(members[0])][1], id(members[0]) in oracles)
         for members, found in distinct(cells, content, merge)
     ]
 
 
-def _opened(cells: Sequence[Cell], content: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> OpenedCell:
+def _opened(
+    cells: Sequence[Cell], content: Mapping[str, Any], recipe: Recipe, vocab_size: int, is_oracle: bool
+) -> OpenedCell:
     from folio.model.accounting import parameter_counts, training_flops
 
     shape = model_for_vocabulary(recipe.model, vocab_size)
     flops = float(training_flops(shape)) * recipe.train.batch_tokens * recipe.train.steps
-    return OpenedCell(cells[0].name(content), tuple(cells), recipe, parameter_counts(shape).total, flops)
+    return OpenedCell(cells[0].name(content), tuple(cells), recipe, parameter_counts(shape).total, flops, is_oracle)
 
 
 def content_of(recipe: Recipe, shards: str) -> dict[str, Any]:

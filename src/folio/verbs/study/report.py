@@ -8,8 +8,8 @@ from typing import Any
 from tyro.conf import Positional
 
 from folio.config import Table
-from folio.studies.records import StudyFolder
-from folio.studies.spec import WHOLE
+from folio.studies.grid.spec import WHOLE
+from folio.studies.running.records import StudyFolder
 from folio.verbs.action import Outcome, Terminal
 
 ROWS_SHOWN = 12
@@ -22,6 +22,8 @@ class ReportOptions(Table):
     """A study's folder; or a TOML file or shipped name, for the folder that folio study run gives it."""
     scale: str = WHOLE
     """Which form of the study, where a file or name is given."""
+    small: bool = False
+    """The same as --scale small."""
     out: Path | None = None
     """The study's folder, where a file or name is given and it does not lie in runs/."""
     to: Path | None = None
@@ -30,9 +32,9 @@ class ReportOptions(Table):
 
 def report(options: ReportOptions, terminal: Terminal) -> Outcome:
     """Write tables, figures and page, and print the best. :class:`ArtifactError` for what is no study, or damaged."""
-    from folio.verbs.study.opening import study_and_folder
+    from folio.verbs.study.opening import scale_of, study_and_folder
 
-    _, folder = study_and_folder(options.study, options.scale, options.out)
+    _, folder = study_and_folder(options.study, scale_of(options.scale, options.small), options.out)
     data, wrote = write_report(folder, terminal, options.to)
     return Outcome(data, wrote)
 
@@ -41,23 +43,25 @@ def write_report(
     folder: StudyFolder, terminal: Terminal, to: Path | None = None
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """What was found, for ``--json``, and what was written; the best combinations are printed."""
-    from folio.reports.study import best_group, study_report
-    from folio.reports.study_tables import short_comparisons, short_table
+    from folio.reports.study.answer import answer_lines
+    from folio.reports.study.answer_tables import answer_data
+    from folio.reports.study.page import study_report
+    from folio.reports.study.tables import short_comparisons, short_table
 
-    results, groups, wrote = study_report(folder, to)
-    header, rows = short_table(results, groups)
+    found, wrote = study_report(folder, to)
+    results = found.results
+    header, rows = short_table(results, found.groups)
     terminal.table(header, rows[:ROWS_SHOWN])
     if len(rows) > ROWS_SHOWN:
         terminal.print(f"and {len(rows) - ROWS_SHOWN} more in {folder.path / 'means.md'}")
     for line in results.missing:
         terminal.print(line, style="yellow")
-    from folio.studies.statistics import comparisons_of
-
-    comparisons = comparisons_of(results, groups, results.measure)
-    if comparisons:
-        head, lines = short_comparisons(comparisons, results.measure)
+    if found.comparisons:
+        head, lines = short_comparisons(found.comparisons, results.measure)
         terminal.table(head, lines[:ROWS_SHOWN])
-    best = best_group(results, groups)
+    for line in answer_lines(found.answers):
+        terminal.print(line)
+    best = found.best
     statuses = [cell.status for cell in results.cells]
     data = {
         "study": results.study.name,
@@ -87,7 +91,8 @@ def write_report(
                 "verdict": one.verdict,
                 "source": one.source,
             }
-            for one in comparisons
+            for one in found.comparisons
         ],
+        "answers": answer_data(found.answers),
     }
     return data, tuple(wrote)

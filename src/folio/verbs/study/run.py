@@ -16,13 +16,23 @@ from folio.config import Table
 from folio.errors import ConfigError, Interrupted, UserError
 from folio.locks import locked
 from folio.shards.pool import cores
-from folio.studies.child import command_line
-from folio.studies.engine import CellJob, Engine, LocalEngine, shared_out
-from folio.studies.records import OVER, CellLog, CellState, StudyFolder
-from folio.studies.spec import WHOLE
-from folio.studies.work import Ended, work_off
+from folio.studies.grid.spec import WHOLE, Study
+from folio.studies.running.child import command_line
+from folio.studies.running.engine import CellJob, Engine, LocalEngine, shared_out
+from folio.studies.running.records import OVER, STUDY, CellLog, CellState, StudyFolder
+from folio.studies.running.work import Ended, work_off
 from folio.verbs.action import Outcome, Terminal
-from folio.verbs.study.opening import OpenedCell, open_cells, recipe_text, study_and_folder
+from folio.verbs.study.judging import judge, oracle_cells, refuse_oracle
+from folio.verbs.study.opening import (
+    OpenedCell,
+    Planned,
+    open_cells,
+    planned_cells,
+    recipe_text,
+    scale_of,
+    study_and_folder,
+)
+from folio.verbs.study.rates import families_of, rate_question, with_found_rates
 from folio.verbs.study.report import write_report
 from folio.verbs.study.showing import shown
 
@@ -34,6 +44,8 @@ class RunOptions(Table):
     """A shipped study's name, a TOML file, or the folder of a study to go on with."""
     scale: str = WHOLE
     """Which form of the study: one of the file's [scales], such as small, or the whole of it."""
+    small: bool = False
+    """The same as --scale small."""
     out: Path | None = None
     """The study's folder. Empty: runs/ and its name."""
     workers: int = Field(default=1, ge=1)
@@ -57,17 +69,26 @@ class RunOptions(Table):
 
 def run(options: RunOptions, terminal: Terminal) -> Outcome:
     """Train what is left of a study, and write its report. :class:`UserError` at the end if a cell failed."""
+    from folio.studies.findings.vocabulary import write_texts
+
     if options.engine == "local" and (options.address is not None or options.gpus_per_cell):
         raise ConfigError("--address and --gpus-per-cell are for Ray", "Give --engine ray, or leave them out.")
-    study, folder = study_and_folder(options.study, options.scale, options.out)
+    study, folder = study_and_folder(options.study, scale_of(options.scale, options.small), options.out)
     folder.refuse_another(study)
-    opened = open_cells(study, terminal)
-    names = [cell.name for cell in opened]
+    planned, beside = _planned(study), oracle_cells(study)
     if options.dry_run:
-        return _listed(opened, folder, terminal)
+        searches = len(families_of(study, planned)) if study.rates is not None else 0
+        return _listed(open_cells(study, planned, beside, terminal), searches, folder, terminal)
     with folder.alone():
         folder.refuse_another(study)
-        folder.write(study, {cell.name: cell.facts() for cell in opened})
+        if not (folder.path / STUDY).exists():
+            folder.write(study, {})  # so that a search for rates that is stopped can be gone on with
+        planned, rates = with_found_rates(study, planned, folder, terminal)
+        opened = open_cells(study, planned, beside, terminal)
+        names = [cell.name for cell in opened]
+        folder.write(study, {cell.name: cell.facts() for cell in opened}, rates)
+        recipes = [cell.recipe for cell in opened if cell.recipe.corpus_is_read]
+        write_texts(folder, [(recipe.corpus, recipe.tokenizer) for recipe in recipes])
         states = folder.states(names)
         _tell_what_is_there(folder, states, terminal)
         for cell in opened:
@@ -76,8 +97,10 @@ def run(options: RunOptions, terminal: Terminal) -> Outcome:
                 write_file(folder.recipe(cell.name), text)
         jobs = _jobs(opened, states, folder, options)
         ended = _train(jobs, states, folder, options, terminal) if jobs else []
+        states = folder.states(names)
+        finished = [cell for cell in opened if states[cell.name].status == "finished"]
+        judge(study, folder, finished, terminal)
         data, wrote = write_report(folder, terminal)
-    states = folder.states(names)
     failed = {name: state for name, state in states.items() if state.status == "failed"}
     if failed:
         raise _failures(failed, folder, options)
@@ -85,10 +108,26 @@ def run(options: RunOptions, terminal: Terminal) -> Outcome:
     return Outcome({**data, "trained": trained}, wrote, (f"folio study report {quote(str(folder.path))}",))
 
 
+def _planned(study: Study) -> Planned:
+    """The cells with their recipes; :class:`ConfigError` for whatever the study asks for and cannot have."""
+    from folio.reports.study.own_figures import refuse_figures
+    from folio.studies.findings.contrasts import refuse_contrasts
+
+    planned = planned_cells(study)
+    if study.rates is not None:
+        rate_question(study)
+        families_of(study, planned)
+    cells = [cell for cell, _ in planned]
+    refuse_contrasts(study, cells)
+    refuse_figures(study, cells)
+    refuse_oracle(study, planned)
+    return planned
+
+
 def _jobs(
     opened: Sequence[OpenedCell], states: Mapping[str, CellState], folder: StudyFolder, options: RunOptions
 ) -> list[CellJob]:
-    """What is left to be trained: cells under way first, then the others in the order asked for."""
+    """What is left to be trained: cells under way first, then an oracle, then the others in the order asked for."""
     left = ("waiting", "begun", *(("failed",) if options.retry else ()))
     jobs = [
         CellJob(
@@ -111,7 +150,8 @@ def _jobs(
     ]
     if options.order == "cheapest":
         jobs.sort(key=lambda job: job.cost)
-    return sorted(jobs, key=lambda job: states[job.name].status != "begun")
+    oracles = [cell.name for cell in opened if cell.is_oracle]
+    return sorted(jobs, key=lambda job: (states[job.name].status != "begun", job.name not in oracles))
 
 
 def _train(
@@ -140,7 +180,7 @@ def _train(
 @contextmanager
 def _engine(options: RunOptions, terminal: Terminal) -> Iterator[Engine]:
     if options.engine == "ray":
-        from folio.studies.ray_engine import RayEngine
+        from folio.studies.running.ray_engine import RayEngine
 
         room = options.workers if options.workers > 1 else None
         engine = RayEngine(options.threads or 1, options.gpus_per_cell, room, options.address)
@@ -189,10 +229,13 @@ def _failures(failed: Mapping[str, CellState], folder: StudyFolder, options: Run
     )
 
 
-def _listed(opened: Sequence[OpenedCell], folder: StudyFolder, terminal: Terminal) -> Outcome:
+def _listed(opened: Sequence[OpenedCell], searches: int, folder: StudyFolder, terminal: Terminal) -> Outcome:
+    if searches:
+        terminal.print(f"{searches} searches for learning rates come first; the cells' names will be of what they find")
     rows = [(cell.words, cell.recipe.train.steps, cell.parameters, cell.flops) for cell in opened]
     terminal.table(("cell", "steps", "parameters", "training FLOPs"), rows)
     whole = sum(cell.flops for cell in opened)
-    terminal.print(f"{len(opened)} cells, {whole:.3g} floating-point operations")
+    beside = " and an oracle" if any(cell.is_oracle for cell in opened) else ""
+    terminal.print(f"{len(opened) - bool(beside)} cells{beside}, {whole:.3g} floating-point operations")
     cells = [{"name": cell.name, **cell.facts()} for cell in opened]
     return Outcome({"cells": cells, "folder": str(folder.path)})

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from folio.reports.quantities import duration
-from folio.studies.engine import CellJob
-from folio.studies.records import OVER, CellState
-from folio.studies.work import Active, Ended, Listener
+from folio.studies.running.engine import CellJob
+from folio.studies.running.records import OVER, CellState
+from folio.studies.running.work import Active, Ended, Listener
 from folio.verbs.action import Terminal
 from folio.verbs.progress import seconds_text
 
@@ -25,7 +25,7 @@ LAST_SHOWN = 5
 
 @contextmanager
 def shown(terminal: Terminal, states: Mapping[str, CellState], jobs: Sequence[CellJob]) -> Iterator[Listener]:
-    """What :func:`folio.studies.work.work_off` is to tell, for as long as it runs."""
+    """What :func:`folio.studies.running.work.work_off` is to tell, for as long as it runs."""
     show = _Show(terminal, states, jobs)
     if not terminal.interactive:
         yield Listener(ended=show.ended, tick=show.tick)

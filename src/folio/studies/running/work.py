@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from folio.studies.child import SAVED
-from folio.studies.engine import CellJob, Engine, Running, words_of_failure
-from folio.studies.records import CellLog, Status
-from folio.studies.watching import RunWatch, ending_of
+from folio.studies.running.child import SAVED
+from folio.studies.running.engine import CellJob, Engine, Running, words_of_failure
+from folio.studies.running.records import CellLog, Status
+from folio.studies.running.watching import RunWatch, ending_of
 
 POLL_S = 0.1
 

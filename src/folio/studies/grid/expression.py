@@ -1,6 +1,6 @@
 """Arithmetic and comparisons over the names of a study: ``width / 64``, ``rate > 0.01 and embeddings == "warm"``.
 
-What may be written is told in :mod:`folio.studies.grammar`. Nothing is executed.
+What may be written is told in :mod:`folio.studies.grid.grammar`. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from folio.errors import ConfigError, nearest
-from folio.studies.grammar import Reader
-from folio.studies.operators import LARGEST, Node
+from folio.studies.grid.grammar import Reader
+from folio.studies.grid.operators import LARGEST, Node
 
 LONGEST = 1000
 

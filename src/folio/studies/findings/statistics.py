@@ -7,19 +7,17 @@ difference is taken pair by pair (same other axes, same seed), averaged over the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from folio.evaluation.comparing.paired import student_interval
 from folio.evaluation.estimates import Estimate, mean
 from folio.evaluation.significance import holm
-from folio.studies.results import CellResult, Results
+from folio.studies.findings.judged import Judged, judged
+from folio.studies.findings.results import CellResult, Results
 
-OVER_SEEDS = "Student's t over seeds"
-OVER_CELLS = "Student's t over combinations of the other axes, one seed"
 LEVEL = 0.05
 
 
@@ -98,6 +96,8 @@ class Comparison:
     improves: bool
     """Whether the difference points to the better."""
     adjusted: float = math.nan
+    combinations: int = 0
+    """Of the other axes, behind the estimate."""
 
     @property
     def verdict(self) -> str:
@@ -115,46 +115,92 @@ def comparisons_of(results: Results, groups: Sequence[Group], measure: str) -> l
     for axis in (axis for axis in results.axes if axis not in tuned):
         values = list({repr(group.values[axis]): group.values[axis] for group in kept}.values())
         for first, second in combinations(values, 2):
-            if (one := _compared(kept, axis, first, second, tuned, measure, lower)) is not None:
+            pairs = told_apart(paired(kept, axis, first, second, tuned).values())
+            if (one := compared(pairs, axis, first, second, lambda cell: cell.score(measure), lower)) is not None:
                 found.append(one)
-    adjusted = holm([one.p for one in found], LEVEL)
-    return [replace(one, adjusted=p) for one, (p, _) in zip(found, adjusted, strict=True)]
+    return corrected(found)
 
 
-def _compared(
-    groups: Sequence[Group], axis: str, first: Any, second: Any, tuned: Sequence[str], measure: str, lower: bool
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The same with p corrected by Holm, all of them together."""
+    adjusted = holm([one.p for one in comparisons], LEVEL)
+    return [replace(one, adjusted=p) for one, (p, _) in zip(comparisons, adjusted, strict=True)]
+
+
+CellPair = tuple[CellResult, CellResult]
+
+
+def paired(
+    groups: Sequence[Group], axis: str, first: Any, second: Any, beside: Sequence[str]
+) -> dict[tuple[str, ...], dict[int, CellPair]]:
+    """The cell of the first and of the second by seed, for each two combinations that are equal in the other axes.
+
+    Axes ``beside`` may differ, and so may those that one of the two does not have, being of another grid: it then
+    stands beside each of the other's. A pair of which no seed is finished on both sides is there, and empty.
+    """
+    ignored = (axis, *beside)
+    sides = [[one for one in groups if repr(one.values[axis]) == repr(value)] for value in (first, second)]
+    return {
+        (*_elsewhere(a, ignored), *_elsewhere(b, ignored)): {
+            seed: (a.cells[seed], b.cells[seed]) for seed in a.cells if seed in b.cells
+        }
+        for a in sides[0]
+        for b in sides[1]
+        if agree(a.values, b.values, ignored)
+    }
+
+
+def agree(one: Mapping[str, Any], other: Mapping[str, Any], ignored: Sequence[str]) -> bool:
+    """Whether two places are equal in all axes that both have, but for those ``ignored``."""
+    both = (axis for axis in one if axis not in ignored and other.get(axis) is not None and one[axis] is not None)
+    return all(repr(one[axis]) == repr(other[axis]) for axis in both)
+
+
+def told_apart(pairs: Iterable[Mapping[int, CellPair]]) -> list[Mapping[int, CellPair]]:
+    """Without what would count a run twice where equal cells were merged.
+
+    That is the same pair in another place, and a run beside itself.
+    """
+    found: dict[tuple[tuple[str, str], ...], Mapping[int, CellPair]] = {}
+    for one in pairs:
+        apart = {seed: (a, b) for seed, (a, b) in one.items() if a.name != b.name}
+        if apart:
+            found.setdefault(tuple((a.name, b.name) for a, b in apart.values()), apart)
+    return list(found.values())
+
+
+def compared(
+    pairs: Sequence[Mapping[int, CellPair]],
+    axis: str,
+    first: Any,
+    second: Any,
+    score: Callable[[CellResult], float],
+    lower: bool,
 ) -> Comparison | None:
-    """Pairs are those of combinations that have every seed on both sides, or the seeds would weigh different things."""
-    sides = [
-        {_elsewhere(group, axis, tuned): group for group in groups if repr(group.values[axis]) == repr(value)}
-        for value in (first, second)
-    ]
-    pairs: list[dict[int, float]] = []
-    for place, a in sides[0].items():
-        b = sides[1].get(place)
-        seeds = [seed for seed in a.cells if b is not None and seed in b.cells]
-        over = {seed: b.cells[seed].score(measure) - a.cells[seed].score(measure) for seed in seeds} if b else {}
-        over = {seed: value for seed, value in over.items() if math.isfinite(value)}
-        if over:
-            pairs.append(over)
-    if not pairs:
-        return None
-    most = max(map(len, pairs))
-    whole = [one for one in pairs if len(one) == most]
-    seeds = [seed for seed in whole[0] if all(seed in one for one in whole)]
-    if len(seeds) > 1:
-        estimate, source = mean([fmean(one[seed] for one in whole) for seed in seeds]), OVER_SEEDS
-    else:
-        estimate, source = mean([fmean(one.values()) for one in whole]), OVER_CELLS
-    differences = [value for one in whole for value in one.values()]
-    wins = sum((value < 0) == lower and value != 0 for value in differences)
-    p = student_interval(estimate.value, estimate.standard_error, estimate.n - 1)[2]
-    improves = (estimate.value < 0) == lower
-    return Comparison(axis, first, second, estimate, len(differences), wins, p, source, improves)
+    """Second minus first in ``score``, uncorrected; None where no pair has it on both sides."""
+    found = judged([{seed: score(b) - score(a) for seed, (a, b) in one.items()} for one in pairs])
+    return None if found is None else comparison(axis, first, second, found, lower)
 
 
-def _elsewhere(group: Group, axis: str, tuned: Sequence[str]) -> tuple[str, ...]:
-    return tuple(repr(value) for name, value in group.values.items() if name != axis and name not in tuned)
+def comparison(axis: str, first: Any, second: Any, found: Judged, lower: bool) -> Comparison:
+    """Differences that were judged as a comparison, uncorrected."""
+    wins = sum((value < 0) == lower and value != 0 for value in found.values)
+    return Comparison(
+        axis,
+        first,
+        second,
+        found.estimate,
+        len(found.values),
+        wins,
+        found.p,
+        found.source,
+        (found.estimate.value < 0) == lower,
+        combinations=found.combinations,
+    )
+
+
+def _elsewhere(group: Group, ignored: Sequence[str]) -> tuple[str, ...]:
+    return tuple(repr(value) for name, value in group.values.items() if name not in ignored)
 
 
 def pooled_spread(groups: Sequence[Group], measure: str) -> tuple[float, int]:

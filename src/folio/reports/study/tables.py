@@ -11,12 +11,13 @@ from folio.evaluation.estimates import Estimate
 from folio.reports.page import Cell
 from folio.reports.quantities import duration
 from folio.reports.scales import short_number
-from folio.studies.axes import value_text
-from folio.studies.results import OF_RUN, CellResult, Results, words_of
-from folio.studies.statistics import Comparison, Group, ranked
+from folio.studies.findings.places import place_words
+from folio.studies.findings.results import OF_RUN, CellResult, Results, words_of
+from folio.studies.findings.statistics import Comparison, Group, ranked
+from folio.studies.grid.axes import value_text
 
 Table = tuple[list[str], list[list[Cell]]]
-WHOLE = ("steps", "tokens", "parameters")
+WHOLE = ("steps", "tokens", "parameters", "trained_parameters")
 
 
 def cell_table(results: Results) -> Table:
@@ -28,7 +29,7 @@ def cell_table(results: Results) -> Table:
     return header, [
         [
             cell.name,
-            *(_plain(cell.values.get(axis)) for axis in results.axes),
+            *(plain(cell.values.get(axis)) for axis in results.axes),
             cell.seed,
             cell.status,
             *(_number(cell, key) for key in numbers),
@@ -46,12 +47,12 @@ def mean_table(results: Results, groups: Sequence[Group]) -> Table:
     header += ["parameters", "training FLOPs", "seconds", ""]
     rows: list[list[Cell]] = []
     for group in ranked(groups, results.measure, results.lower_is_better(results.measure)):
-        row: list[Cell] = [_plain(group.values[axis]) for axis in results.axes]
+        row: list[Cell] = [plain(group.values[axis]) for axis in results.axes]
         row.append(len(group.cells))
         for measure in results.measures:
             estimate = group.estimate(measure)
             row += [None if estimate is None else estimate.value, interval_text(estimate)]
-        sizes = [_mean_of(group, key) for key in ("parameters", "training_flops", "seconds")]
+        sizes = [mean_of(group, key) for key in ("parameters", "training_flops", "seconds")]
         row += [
             None if sizes[0] is None else round(sizes[0]),
             None if sizes[1] is None else short_number(sizes[1]),
@@ -89,7 +90,7 @@ def short_table(results: Results, groups: Sequence[Group]) -> Table:
     for group in ranked(groups, results.measure, results.lower_is_better(results.measure)):
         found = [group.estimate(measure) for measure in results.measures]
         means: list[Cell] = [None if one is None else one.value for one in found]
-        places = [_plain(group.values[axis]) for axis in results.axes]
+        places = [plain(group.values[axis]) for axis in results.axes]
         rows.append([*places, len(group.cells), *means, interval_text(found[0] if found else None), _lost(group)])
     return header, rows
 
@@ -138,7 +139,8 @@ def p_text(p: float) -> str:
 
 
 def words_of_group(group: Group, axes: Sequence[str]) -> str:
-    return ", ".join(f"{words_of(axis)} {value_text(group.values[axis])}" for axis in axes)
+    """Where a combination stands on ``axes``, in words."""
+    return place_words(group.values, axes)
 
 
 def _short(value: Cell) -> str:
@@ -147,7 +149,10 @@ def _short(value: Cell) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 
-def _plain(value: object) -> Cell:
+def plain(value: object) -> Cell:
+    """A value in a table. Nothing where a grid does not have the axis."""
+    if value is None:
+        return ""
     return value if isinstance(value, int | float | str) and not isinstance(value, bool) else value_text(value)
 
 
@@ -158,7 +163,8 @@ def _number(cell: CellResult, key: str) -> Cell:
     return int(value) if key in WHOLE else value
 
 
-def _mean_of(group: Group, key: str) -> float | None:
+def mean_of(group: Group, key: str) -> float | None:
+    """The mean of a number over the seeds that have it."""
     values = [value for cell in group.cells.values() if math.isfinite(value := cell.score(key))]
     return sum(values) / len(values) if values else None
 

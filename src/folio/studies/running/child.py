@@ -1,4 +1,4 @@
-"""One cell in a process of its own: ``python -m folio.studies.child train ...`` is ``folio train ...`` on a leash.
+"""One cell in a process of its own: ``python -m folio.studies.running.child train ...`` is ``folio train`` on a leash.
 
 The study holds the other end of the process's standard input. When it ends, however it ends, the process is told to
 stop as by SIGTERM: it saves and leaves, and is not in the way of the study's next sitting.
@@ -31,7 +31,7 @@ def _wait_for_the_end() -> None:
 
 def command_line(arguments: list[str]) -> list[str]:
     """What starts ``folio`` with ``arguments`` on a leash."""
-    return [sys.executable, "-m", "folio.studies.child", *arguments]
+    return [sys.executable, "-m", "folio.studies.running.child", *arguments]
 
 
 if __name__ == "__main__":

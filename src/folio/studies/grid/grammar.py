@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from folio.errors import ConfigError
-from folio.studies.operators import (
+from folio.studies.grid.operators import (
     COMPARISONS,
     CONSTANTS,
     FUNCTIONS,

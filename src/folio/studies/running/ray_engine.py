@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from folio.errors import ConfigError, require
-from folio.studies.engine import CellJob, CellProcess, Running, surroundings_of
+from folio.studies.running.engine import CellJob, CellProcess, Running, surroundings_of
 
 POLL_S = 0.2
 

@@ -5,11 +5,13 @@
     study.json      the study as it was last run (sealed)
     cells.jsonl     what happened to cells, a line each, appended and never rewritten
     recipes/NAME.toml, cells/NAME/ (a run folder), logs/NAME.log
+    rates/NAME/     a search for the learning rate of a family of cells
+    oracle/         what the oracle makes of the cells
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,8 @@ from folio.checksums import read_sealed_json, sealed_json
 from folio.config import build
 from folio.errors import ArtifactError
 from folio.locks import locked
-from folio.studies.spec import Study
-from folio.studies.watching import ending_of
+from folio.studies.grid.spec import Study
+from folio.studies.running.watching import ending_of
 from folio.training.metrics import METRICS, MetricsLog, read_metrics
 
 STUDY, CELLS, LOCK = "study.json", "cells.jsonl", ".studying"
@@ -56,6 +58,9 @@ class StudyFolder:
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
 
+    def rates(self, name: str) -> Path:
+        return self.path / "rates" / name
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from running the same study meanwhile."""
@@ -88,10 +93,14 @@ class StudyFolder:
                 "Choose another folder with --out.",
             )
 
-    def write(self, study: Study, cells: Mapping[str, Any]) -> None:
-        """Put down what is studied: ``cells`` by name, a mapping each."""
-        described = {"study": study.model_dump(mode="json"), "cells": dict(cells)}
+    def write(self, study: Study, cells: Mapping[str, Any], rates: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Put down what is studied: ``cells`` by name, a mapping each, and the ``rates`` that were found for them."""
+        described = {"study": study.model_dump(mode="json"), "cells": dict(cells), "rates": list(rates)}
         write_file(self.path / STUDY, sealed_json(described))
+
+    def found_rates(self) -> list[dict[str, Any]]:
+        """What was found for each family of cells; empty where learning rates were not searched."""
+        return list(read_sealed_json(self.path / STUDY, MEND).get("rates", []))
 
     def states(self, names: list[str]) -> dict[str, CellState]:
         """What became of each cell by its records and its run; the run is believed where they differ.

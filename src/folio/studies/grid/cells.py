@@ -11,9 +11,9 @@ from itertools import product
 from typing import Any
 
 from folio.errors import ConfigError
-from folio.studies.axes import GRID, SEED, SEED_KEY, Point, axes_of, check_keys, value_text
-from folio.studies.expression import Expression, read_expression
-from folio.studies.spec import GridTable, Study
+from folio.studies.grid.axes import GRID, SEED, SEED_KEY, Point, axes_of, check_keys, value_text
+from folio.studies.grid.expression import Expression, read_expression
+from folio.studies.grid.spec import GridTable, Study
 
 LONGEST_NAME = 96
 DIGITS = 10

@@ -8,7 +8,7 @@ from typing import Any
 
 from folio.config import unknown_key
 from folio.errors import ConfigError, nearest
-from folio.studies.spec import GridTable
+from folio.studies.grid.spec import GridTable
 
 SEED = "seed"
 SEED_KEY = "train.seed"

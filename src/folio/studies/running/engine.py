@@ -80,7 +80,7 @@ class LocalEngine:
 
 
 class CellProcess:
-    """A process on a leash (:mod:`folio.studies.child`) in a session of its own: a Ctrl-C is for the study alone."""
+    """On a leash (:mod:`folio.studies.running.child`), in a session of its own: a Ctrl-C is for the study alone."""
 
     def __init__(self, command: tuple[str, ...], log: Path, surroundings: Mapping[str, str]) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""What the cells came to: numbers, means, comparisons, answers."""

@@ -1,0 +1,1 @@
+"""What a study is: its file, its axes, and the cells that come of them."""

@@ -1,0 +1,100 @@
+"""The oracle of a study: there before anything is trained, trained once beside the cells, and then their judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from folio.artifacts import write_file
+from folio.checksums import read_sealed_json, sealed_json
+from folio.config import build
+from folio.errors import ArtifactError, ConfigError, UserError
+from folio.studies.grid.cells import Cell, content_hash
+from folio.studies.grid.spec import Study
+from folio.studies.running.records import StudyFolder
+from folio.verbs.action import Terminal
+from folio.verbs.options import nested
+from folio.verbs.recipe import Recipe
+from folio.verbs.study.opening import OpenedCell, Planned
+
+ORACLE = "oracle"
+ASKED = "asked.json"
+SHARED = ("prompts", "samples", "ratio", "min_words", "max_words", "temperature", "seed", "reference")
+
+
+def oracle_cells(study: Study) -> list[tuple[Cell, Recipe]]:
+    """What the oracle is trained by; none where it is there already, or not asked for."""
+    from folio.studies.grid.axes import SEED_KEY, check_keys
+    from folio.verbs.study.opening import recipe_keys
+
+    if study.oracle is None or study.oracle.model:
+        return []
+    check_keys(study.oracle.recipe, recipe_keys(), "oracle.recipe")
+    recipe = build(Recipe, nested(study.oracle.recipe), source="oracle.recipe")
+    seed = recipe.train.seed
+    return [(Cell({ORACLE: study.name}, seed, {**study.oracle.recipe, SEED_KEY: seed}), recipe)]
+
+
+def refuse_oracle(study: Study, planned: Planned) -> None:
+    """Whatever would keep the oracle from judging, before anything is trained.
+
+    :class:`ConfigError` for an oracle that is missing or damaged, and for cells that do not hold out the same text.
+    """
+    if study.oracle is None:
+        return
+    from folio.runtime import make_runtime
+    from folio.verbs.evaluate.judging import open_judge
+    from folio.verbs.hub import model_folder
+
+    first = planned[0]
+    for cell, recipe in planned:
+        if not recipe.corpus_is_read:
+            raise ConfigError(
+                f"an oracle draws prompts from a corpus, and ({cell.words}) reads shards or a source",
+                "Leave [oracle] out, or give all cells a [corpus].",
+            )
+        if recipe.corpus != first[1].corpus:
+            raise ConfigError(
+                f"an oracle gives all cells the same prompts, and ({first[0].words}) and ({cell.words}) hold out "
+                "different text",
+                "Leave [oracle] out, or give all cells one [corpus].",
+            )
+    if study.oracle.model:
+        try:
+            open_judge(model_folder(study.oracle.model), make_runtime("auto", "fp32"), "fp32").check_weights()
+        except UserError as error:
+            raise ConfigError(f"the oracle cannot judge: {error.problem}", error.remedy) from None
+
+
+def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], terminal: Terminal) -> None:
+    """Let the oracle judge what the ``finished`` cells write, unless it has judged just these in the same way.
+
+    What a cell wrote is kept, so that only new ones write. An oracle that was to be trained, and is not among the
+    ``finished``, judges nothing.
+    """
+    trained = [cell.name for cell in finished if cell.is_oracle]
+    names = [cell.name for cell in finished if not cell.is_oracle]
+    if study.oracle is None or not names or not (study.oracle.model or trained):
+        return
+    from folio.verbs.evaluate.oracle import OracleOptions, judge_models
+
+    model = str(folder.run(trained[0])) if trained else study.oracle.model
+    shared = study.oracle.model_dump(include=set(SHARED))
+    asked = {"oracle": trained or model, "cells": sorted(names), **shared}
+    home = folder.path / ORACLE
+    if _asked_before(home / ASKED) == content_hash(asked):
+        return
+    terminal.print(f"oracle     {model} judges what {len(names)} cells write")
+    options = OracleOptions(models=tuple(str(folder.run(name)) for name in names), oracle=model, to=home, **shared)
+    judge_models(options, terminal).write()
+    write_file(home / ASKED, sealed_json({"asked": asked, "hash": content_hash(asked)}))
+
+
+def _asked_before(path: Path) -> str:
+    """The hash of what was asked when it last judged to the end; empty if it never did."""
+    if not path.is_file():
+        return ""
+    try:
+        return str(read_sealed_json(path)["hash"])
+    except (ArtifactError, KeyError):
+        return ""
