@@ -98,7 +98,7 @@ def test_the_files_hold_the_same_table(found: Findings, tmp_path: Path) -> None:
 
 def test_a_rung_that_learns_less_is_said_to(found: Findings) -> None:
     row = found.row("bf16")
-    assert verdict(row).startswith("learns more in as many steps: 0.040")
+    assert verdict(row).startswith("learns more in as many steps: 0.041")
     assert "learns less" in verdict(replace(row, loss=Loss(3.0, 0.1, 100, 0.2, 0.01)))
     assert "learns as much" in verdict(replace(row, loss=Loss(3.0, 0.1, 100, 0.002, 0.01)))
     assert verdict(replace(row, loss=None)) == "no loss was measured"

@@ -57,7 +57,7 @@ def pretend(folder: Path, machine: Machine = CPU, seeds: int = 1, failing: tuple
     in_equal_time = steps_in_equal_time(work, 100)
     noise = np.random.default_rng(0).normal(0, 0.1, WINDOWS)
     for number, step in enumerate(work.sound()):
-        for seed in range(trainings_of(step, seeds)):
+        for seed in range(trainings_of(step, work.sound(), seeds)):
             nats = 2.5 - 0.01 * number + 0.001 * seed + noise
             ends: dict[str, Any] = {"steps": 100, "equal_time_steps": in_equal_time[step.name], "took_s": 1.0}
             worse = 0.5 * (1 - in_equal_time[step.name] / 100)

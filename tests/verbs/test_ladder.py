@@ -50,7 +50,10 @@ def begun(arguments: list[str], until: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_ladder_goes_on_and_repeats_nothing(tmp_path: Path, plays: Path) -> None:
+def test_a_killed_ladder_goes_on_and_repeats_nothing(
+    tmp_path: Path, plays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # one training after the other
     folder = tmp_path / "ladder"
     arguments = [*TINY, "--text", str(plays), "--rungs", "bf16,chunked", "--to", str(folder)]
     begun(arguments, "loss-plain-0.json", folder)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from folio.reports.page import Cell, Page, Stat
 from folio.reports.quantities import size_text
 from folio.reports.scales import short_number
 from folio.reports.staircase import ratio_text, staircase
+from folio.reports.tables import as_csv, as_markdown
 from folio.studies.ladder.results import Findings, Loss, Row, Spread, harmed
 
 HEADER = (
@@ -29,7 +27,7 @@ def write_ladder(found: Findings, folder: Path) -> tuple[Path, ...]:
     page, figure = folder / "report.html", folder / "ladder.svg"
     write_file(figure, standalone(staircase(found, _title(found))))
     write_file(folder / "ladder.md", markdown(found))
-    write_file(folder / "ladder.csv", _csv(header, rows))
+    write_file(folder / "ladder.csv", as_csv((header, rows)))
     write_file(folder / "ladder.json", json.dumps(_plain(found.as_dict()), indent=2, ensure_ascii=False) + "\n")
     ladder_page(found).write(page)
     return (page, figure, *(folder / f"ladder.{ending}" for ending in ("md", "csv", "json")))
@@ -64,21 +62,22 @@ def ladder_page(found: Findings) -> Page:
 
 def explanation(found: Findings) -> list[str]:
     """What the numbers are, with the sizes that they were measured at."""
-    facts, several = found.facts, found.facts["seeds"] > 1
-    over = (
-        f"and over {facts['seeds']} seeds, its error over seeds"
-        if several
-        else "its error over windows; the difference from the bottom counts in how far three seeds of it lie apart"
-    )
+    facts = found.facts
+    ends = dict.fromkeys((found.rows[0].name, found.top_of_speed.name, found.top.name))
+    seeds = {row.name: row.loss.seeds for row in found.rows if row.loss}
+    most = ", ".join(f"{name} {seeds[name]}" for name in ends if name in seeds)
     whose = "the table" if facts["same_shape"] else f"the larger shape ({facts['speed_shape']})"
     return [
-        f"Speed: {facts['speed_shape']}, {facts['sequences']} sequences in a forward pass; {facts['rounds']} rounds. "
-        f"Each rung is a process of its own; up to {facts['together']} of them, the rung below and the bottom take "
-        "turns, all others asleep. Ratios are taken within a round. Tokens/s are the bottom's median times the ratio "
-        "to it, so that a machine that speeds up or slows down does not bend the stairs.",
+        f"Speed: {facts['speed_shape']}, {_several(facts['sequences'], 'sequence')} in a forward pass; "
+        f"{facts['rounds']} rounds. Each rung is a process of its own; up to {facts['together']} of them, the rung "
+        "below and the bottom take turns, all others asleep. Ratios are taken within a round. Tokens/s are the bottom's median times the ratio "
+        f"to it, so that a machine that speeds up or slows down does not bend the stairs.{_of_muon(found)}",
         f"Losses: every rung trains a fresh model ({facts['learning_shape']}) for {facts['steps']:,} steps of "
-        f"{facts['learning_tokens_per_step']:,} tokens, from the same seed on the same batches of {facts['corpus']}; "
-        f"the loss is a mean over {facts['windows']} held-out windows, {over}. Equal time is that in which the fastest "
+        f"{facts['learning_tokens_per_step']:,} tokens, from the same seeds on the same batches of {facts['corpus']}; "
+        f"the loss is a mean over {facts['windows']} held-out windows and over the seeds of a rung ({most}; others "
+        f"{facts['seeds']}). The error of a difference holds that over windows, paired, and what a seed alone changes: "
+        "the spread of seeds, pooled over the rungs trained from several. Learning is harmed where the loss is above "
+        "the bottom's by more than two of these errors. Equal time is that in which the fastest "
         "kept rung takes all its steps: others are stopped, or planned to end, at the share of them that their speed "
         f"allows, by the speeds of {whose}.",
         "Device, compilation and number of processes are the same for all while losses are measured: they compute the "
@@ -87,11 +86,26 @@ def explanation(found: Findings) -> list[str]:
     ]
 
 
+def _of_muon(found: Findings) -> str:
+    """What has to be known where Muon was timed, since its own products do not grow with the tokens of a step."""
+    timed = [row for row in found.rows if row.name == "muon" and row.tokens_per_step]
+    if not timed:
+        return ""
+    return (
+        f" Muon's own products take as long whatever the tokens of a step: beside the {timed[0].tokens_per_step:,} of "
+        "these they weigh more than in a training with more."
+    )
+
+
+def _several(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def markdown(found: Findings) -> str:
     """The table as Markdown, what was left out, and how it was measured."""
     header, rows = ladder_table(found)
     measured = [cells for row, cells in zip(found.rows, rows, strict=True) if row.tokens_per_s is not None]
-    lines = [f"# {_title(found)}", "", *_markdown_rows(header, measured), ""]
+    lines = [f"# {_title(found)}", "", as_markdown((header, measured))]
     lines += [f"- {row.name}: {row.state}, {row.reason}" for row in found.rows if row.tokens_per_s is None]
     return "\n".join([*lines, "", *(f"{words}\n" for words in explanation(found))])
 
@@ -172,19 +186,6 @@ def _loss_cells(loss: Loss | None) -> list[Cell]:
 
 def _ratio(spread: Spread | None) -> str | None:
     return None if spread is None else ratio_text(spread.middle).removeprefix("×")
-
-
-def _markdown_rows(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *[["" if cell is None else str(cell) for cell in row] for row in rows]]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
-    return out.getvalue()
 
 
 def _plain(value: Any) -> Any:

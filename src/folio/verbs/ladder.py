@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ class LadderOptions(Table):
     steps: int = Field(default=0, ge=0)
     """Steps that each rung trains for its loss. 0: as many as the minutes allow."""
     seeds: int = Field(default=1, ge=1)
-    """Trainings of each rung for its loss. From 2 on, errors are over seeds instead of held-out windows."""
+    """Trainings of each rung for its loss; the bottom and the tops are trained from three seeds at least."""
     text: str | None = None
     """Your own text: a file, a folder or a glob. Empty: Shakespeare's plays."""
     to: Path | None = None
@@ -95,15 +96,17 @@ def _asked(options: LadderOptions) -> list[str]:
 def _measure(options: LadderOptions, device: str, path: Path, terminal: Terminal) -> Findings:
     from folio.artifacts import environment
     from folio.studies.ladder.folder import LadderFolder
-    from folio.studies.ladder.losses import measure_losses, planned_steps
+    from folio.studies.ladder.losses import measure_losses
     from folio.studies.ladder.machine import machine_of
     from folio.studies.ladder.measuring import WINDOWS, Measuring, machine_here, refuse_another
+    from folio.studies.ladder.planning import planned, planned_steps
     from folio.studies.ladder.results import find
     from folio.studies.ladder.rungs import steps_on
     from folio.studies.ladder.shapes import shape_of
-    from folio.studies.ladder.speed import measure_speed, planned
+    from folio.studies.ladder.speed import measure_speed
     from folio.studies.ladder.texts import write_text
 
+    begun = time.monotonic()
     shape, folder = shape_of(options.shape, device), LadderFolder(path)
     minutes = options.minutes or MINUTES[device]
     identity = {"device": device, "shape": options.shape, "minutes": minutes, "text": options.text}
@@ -129,7 +132,7 @@ def _measure(options: LadderOptions, device: str, path: Path, terminal: Terminal
             bar.update(round(50 * (of_speed + of_losses)), {"now": f"{phase}: {words}"})
 
         work = Measuring(folder, shape, machine, steps, tell)
-        speed = planned(work, plan, minutes, options.rounds, options.seeds)
+        speed = planned(work, plan, minutes, options.rounds, options.steps, options.seeds, begun)
         measure_speed(work, speed)
         many = planned_steps(work, plan, minutes, options.steps, options.seeds)
         measure_losses(work, many, options.seeds)

@@ -7,7 +7,8 @@ from typing import Any
 
 from folio.evaluation.estimates import Estimate
 from folio.reports.page import Cell
-from folio.reports.study.tables import Table, interval_text, p_text
+from folio.reports.study.tables import interval_text, p_text
+from folio.reports.tables import Table
 from folio.studies.findings.answers import Answer, Contrast
 from folio.studies.findings.leads import HeadStart
 from folio.studies.findings.results import words_of

@@ -14,8 +14,9 @@ from folio.reports.study.own_figures import show_own_figures
 from folio.reports.study.rates_and_oracle import show_found
 from folio.reports.study.sections import LOST, headline, show_best, show_comparisons, tell_what_is_missing
 from folio.reports.study.sizes import size_table
-from folio.reports.study.tables import as_csv, as_markdown, cell_table, comparison_table, mean_table
+from folio.reports.study.tables import cell_table, comparison_table, mean_table
 from folio.reports.study.words import show_words
+from folio.reports.tables import as_csv, as_markdown
 from folio.studies.findings.results import Results, words_of
 from folio.studies.findings.summary import Findings, findings_of
 from folio.studies.running.records import StudyFolder

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from folio.reports.page import Cell
-from folio.reports.study.tables import WHOLE, Table, mean_of, plain
+from folio.reports.study.tables import WHOLE, mean_of, plain
+from folio.reports.tables import Table
 from folio.studies.findings.results import Results, words_of
 from folio.studies.findings.statistics import Group
 

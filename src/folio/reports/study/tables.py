@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
@@ -11,12 +9,12 @@ from folio.evaluation.estimates import Estimate
 from folio.reports.page import Cell
 from folio.reports.quantities import duration
 from folio.reports.scales import short_number
+from folio.reports.tables import Table
 from folio.studies.findings.places import place_words
 from folio.studies.findings.results import OF_RUN, CellResult, Results, words_of
 from folio.studies.findings.statistics import Comparison, Group, ranked
 from folio.studies.grid.axes import value_text
 
-Table = tuple[list[str], list[list[Cell]]]
 WHOLE = ("steps", "tokens", "parameters", "trained_parameters")
 
 
@@ -111,22 +109,6 @@ def short_comparisons(comparisons: Sequence[Comparison], measure: str) -> Table:
     ]
 
 
-def as_csv(table: Table) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    header, rows = table
-    writer.writerow(header)
-    writer.writerows([["" if value is None else value for value in row] for row in rows])
-    return out.getvalue()
-
-
-def as_markdown(table: Table) -> str:
-    """Fractions to six significant digits; what markdown takes for a border is escaped."""
-    header, rows = table
-    lines = [header, ["---"] * len(header), *([_short(value) for value in row] for row in rows)]
-    return "".join(f"| {' | '.join(text.replace('|', chr(92) + '|') for text in line)} |\n" for line in lines)
-
-
 def interval_text(estimate: Estimate | None) -> str:
     """``2.41 to 2.52``; nothing where one unit alone cannot tell."""
     if estimate is None or not math.isfinite(estimate.low):
@@ -141,12 +123,6 @@ def p_text(p: float) -> str:
 def words_of_group(group: Group, axes: Sequence[str]) -> str:
     """Where a combination stands on ``axes``, in words."""
     return place_words(group.values, axes)
-
-
-def _short(value: Cell) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 
 def plain(value: object) -> Cell:

@@ -56,12 +56,9 @@ def numbers_of(
     numbers = {"parameters": float(facts["parameters"]), "training_flops": float(facts["training_flops"])}
     if record is None:
         return numbers, {}
-    from folio.model.accounting import training_flops
-
-    shape = build(GPTConfig, record.config["recipe"]["model"])
     numbers |= {"steps": float(record.steps), "tokens": float(record.tokens_seen), "seconds": record.elapsed_s}
     numbers |= {"tokens_per_s": record.typical("tokens_per_s")}
-    numbers["training_flops"] = float(training_flops(shape)) * record.tokens_seen
+    numbers["training_flops"] = _flops_per_token(record) * record.tokens_seen
     validation = record.best_validation if at == "best" else next(iter(reversed(record.validation)), None)
     if validation is not None:
         numbers |= {key: number(validation, key) for key in OF_TEXT}
@@ -74,6 +71,15 @@ def numbers_of(
                 name = f"{line['name']}.{metric}"
                 numbers[name], better[name] = float(score["value"]), str(score["better"])
     return {key: value for key, value in numbers.items() if not math.isnan(value)}, better
+
+
+def _flops_per_token(record: RunRecord) -> float:
+    """As the run counts them, less what frozen embeddings spare."""
+    if (told := record.config["resolved"].get("flops_per_token")) is not None:
+        return float(told)
+    from folio.model.accounting import training_flops
+
+    return float(training_flops(build(GPTConfig, record.config["recipe"]["model"])))
 
 
 def curves_of(record: RunRecord) -> dict[str, Curve]:

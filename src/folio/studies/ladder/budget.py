@@ -8,41 +8,55 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from folio.errors import UserError
-from folio.studies.ladder.rungs import Step
+from folio.studies.ladder.rungs import Settings, Step
 from folio.studies.ladder.shapes import Shape, accumulation_of
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 9
-FEWEST_STEPS, MOST_STEPS = 20, 2000
-FOR_SPEED = 0.6
+FEWEST_STEPS, ENOUGH_STEPS, MOST_STEPS = 20, 100, 2000
+"""Steps of each training for its loss: those of a plan that has no time, what is planned for, and no more than that."""
+FOR_SPEED = 0.65
 """Share of the time that speed may take at most; losses take what is left."""
 COMPILING_S = 40.0
-LATER = 0.6
-"""A usual rung's step over that of the first one on its device."""
-LEARNS_AGAIN = 1.5
+STARTED_TOGETHER = 0.6
+"""Of the time that a process alone takes to start: those of a group start beside each other."""
+LEARNERS_IN_EACH_OTHERS_WAY = 1.15
+MORE_OF_A_SCHEDULE = 1.6
 """What a rung with a schedule trains in all over the steps of one: it ends its rate's fall twice."""
-HEAVIER = 1.3
-"""A step of Muon or of today's shapes over the bottom's, where models are small."""
-SEEDS_OF_BOTTOM = 3
-"""Trainings of the bottom at least: how far they lie apart is what a seed alone changes."""
+SCORING_STEPS = 12
+"""Steps in the time that the held-out windows take, at both ends."""
+SEEDS_OF_ENDS = 3
+"""Trainings of the bottom and the tops at least: how far they lie apart is what a seed alone changes."""
 TOGETHER = 6
 """Rungs measured in one group at most."""
-SPARE = 0.75
+SPARE = {"cpu": 0.85, "cuda": 0.75, "mps": 0.75}
 """Of the memory there is."""
 
 
 @dataclass(frozen=True)
-class FirstTiming:
-    """Of the bottom (``bottom_s`` a step of ``sequences``), and of the first rung on the ladder's own device."""
+class StepTime:
+    """Seconds of a step: so many whatever its size (weights are read and updated), and so many for each sequence."""
 
-    sequences: int
+    fixed_s: float
+    each_s: float
+
+    def of(self, sequences: int) -> float:
+        return self.fixed_s + sequences * self.each_s
+
+
+@dataclass(frozen=True)
+class FirstTiming:
+    """Of the bottom, of the first rung on the ladder's own device, and of trainings for losses."""
+
     most: int
     """Sequences that may be taken: on a GPU the most that the first rung had memory for."""
-    bottom_s: float
-    device_s: float
+    bottom: StepTime
+    device: StepTime
+    muon_s: float
+    """Muon's own work in a step, whatever the step's size."""
     peak_bytes: int
     start_s: float
-    learning_s: float
-    """A step of the model that is trained for its losses."""
+    learning_s: tuple[float, float]
+    """A step of the model that is trained for its losses: at the bottom, and at the top (taken from bf16 on)."""
 
 
 @dataclass(frozen=True)
@@ -59,58 +73,85 @@ class SpeedPlan:
 
 
 def plan_speed(
-    first: FirstTiming, shape: Shape, steps: Sequence[Step], minutes: float, rounds: int, seeds: int, memory: int
+    first: FirstTiming,
+    shape: Shape,
+    steps: Sequence[Step],
+    minutes: float,
+    rounds: int,
+    memory: int,
+    losses_s: float,
+    spent_s: float = 0.0,
 ) -> SpeedPlan:
-    """The most sequences, then the most rounds, that leave time for the losses.
+    """The most sequences, then the most rounds, that leave ``losses_s`` for the losses besides what is ``spent_s``.
 
     :class:`UserError` with the minutes that would do where not even the least fits.
     """
     measured = [step for step in steps if not step.refused]
-    alive = int(SPARE * memory / first.peak_bytes) if first.peak_bytes else TOGETHER
-    together = max(1, min(TOGETHER, alive - 2))
-    most = FOR_SPEED * 60 * minutes
+    spare = SPARE[measured[-1].settings.device] * memory
+    together = max(1, min(TOGETHER, int(spare / first.peak_bytes) - 2 if first.peak_bytes else TOGETHER))
+    most = min(FOR_SPEED * 60 * minutes, 60 * minutes - losses_s - spent_s)
     candidates = [n for n in shape.speed.sequences if n <= first.most]
     least_rounds = rounds or FEWEST_ROUNDS
-    sequences = next((n for n in candidates if _speed_s(first, shape, measured, n, least_rounds, together) <= most), 0)
+    sequences = next((n for n in candidates if speed_s(first, shape, measured, n, least_rounds, together) <= most), 0)
     if not sequences:
-        least = _speed_s(first, shape, measured, candidates[-1], least_rounds, together)
-        least = max(least / FOR_SPEED, least + learning_s(first.learning_s, measured, FEWEST_STEPS, seeds))
+        least = speed_s(first, shape, measured, candidates[-1], least_rounds, together)
+        enough = math.ceil(max(least / FOR_SPEED, least + losses_s + spent_s) / 60 + 0.2)
         raise UserError(
             f"--minutes {minutes:g} is too little for {len(measured)} rungs of shape '{shape.name}', which take about "
-            f"{math.ceil(1.1 * least / 60)}",
-            f"Give --minutes {math.ceil(1.1 * least / 60)}, fewer --rungs, or a smaller --shape.",
+            f"{enough}",
+            f"Give --minutes {enough}, fewer --rungs, or a smaller --shape.",
         )
     possible = range(least_rounds, (rounds or MOST_ROUNDS) + 1)
-    fitting = [n for n in possible if _speed_s(first, shape, measured, sequences, n, together) <= most]
+    fitting = [n for n in possible if speed_s(first, shape, measured, sequences, n, together) <= most]
     chosen = max(fitting, default=least_rounds)
-    return SpeedPlan(sequences, chosen, together, _speed_s(first, shape, measured, sequences, chosen, together))
+    return SpeedPlan(sequences, chosen, together, speed_s(first, shape, measured, sequences, chosen, together))
 
 
-def _speed_s(
+def speed_s(
     first: FirstTiming, shape: Shape, measured: Sequence[Step], sequences: int, rounds: int, together: int
 ) -> float:
-    many = sequences / first.sequences
-    bottom, usual = many * first.bottom_s, many * LATER * first.device_s
-    groups = math.ceil((len(measured) - 1) / together)
-    seconds = groups * (first.start_s + 2 * bottom + rounds * (max(shape.turn_s, bottom) + max(shape.turn_s, usual)))
-    for step in measured[1:]:
-        one = usual * (accumulation_of(shape.speed, sequences) if step.settings.accumulate else 1)
-        seconds += first.start_s + 2 * one + rounds * max(shape.turn_s, one) + COMPILING_S * step.settings.compile
+    """About how long it takes to time all rungs, with turns of the bottom and the rung below in every group."""
+    bottom = first.bottom.of(sequences)
+    times = [bottom, *(_step_s(first, shape, step.settings, sequences) for step in measured[1:])]
+    seconds = first.start_s + 2 * bottom
+    for start in range(1, len(measured), together):
+        seconds += rounds * (max(shape.turn_s, bottom) + (max(shape.turn_s, times[start - 1]) if start > 1 else 0.0))
+    for step, step_s in zip(measured[1:], times[1:], strict=True):
+        seconds += STARTED_TOGETHER * first.start_s * step.settings.ranks + warm_up_of(step.settings) * step_s
+        seconds += rounds * max(shape.turn_s, step_s) + COMPILING_S * step.settings.compile
     return seconds
 
 
-def learning_s(step_s: float, measured: Sequence[Step], steps: int, seeds: int) -> float:
-    """About how long the losses of all rungs take."""
-    weight = 0.0
-    for step in measured:
-        again = LEARNS_AGAIN if step.settings.schedule == "wsd" else 1.0
-        weight += again * (HEAVIER if step.settings.optimizer == "muon" else 1.0)
-    more_of_bottom = max(0, SEEDS_OF_BOTTOM - seeds)
-    return (seeds * weight + more_of_bottom) * (steps + 2) * step_s
+def _step_s(first: FirstTiming, shape: Shape, settings: Settings, sequences: int) -> float:
+    """A rough guess of a rung's step: what bf16 and kept pages save on CPUs with AVX512-BF16, and GPUs save more."""
+    share = 1.0 if settings.products == "torch" else 0.65
+    if settings.bf16:
+        share = 0.3 if settings.keep_pages or settings.device != "cpu" else 0.45
+    many = accumulation_of(shape.speed, sequences) if settings.accumulate else 1
+    muon = first.muon_s if settings.optimizer == "muon" else 0.0
+    return share * many * first.device.of(sequences) + muon
 
 
-def plan_steps(step_s: float, measured: Sequence[Step], seconds: float, seeds: int) -> int:
+def warm_up_of(settings: Settings) -> int:
+    """Steps before the first that counts. A step of several micro-batches has been through everything after one."""
+    return 1 if settings.accumulate else 2
+
+
+def learning_s(
+    step_s: tuple[float, float], measured: Sequence[Step], steps: int, trainings: Sequence[int], learners: int = 1
+) -> float:
+    """About how long the losses take: of each rung so many ``trainings``, ``learners`` of them beside each other."""
+    seconds = 0.0
+    for step, many in zip(measured, trainings, strict=True):
+        again = MORE_OF_A_SCHEDULE if step.settings.schedule == "wsd" else 1.0
+        seconds += many * again * (steps + SCORING_STEPS) * step_s[step.settings.bf16 or step.settings.own_stack]
+    return seconds * (1.0 if learners == 1 else LEARNERS_IN_EACH_OTHERS_WAY / learners)
+
+
+def plan_steps(
+    step_s: tuple[float, float], measured: Sequence[Step], seconds: float, trainings: Sequence[int], learners: int = 1
+) -> int:
     """The steps of each training for its loss that fit in ``seconds``, in round numbers."""
-    fitting = seconds / learning_s(step_s, measured, 1, seeds) * 3 - 2
-    steps = int(max(FEWEST_STEPS, min(MOST_STEPS, fitting)))
+    one = learning_s(step_s, measured, 1 - SCORING_STEPS, trainings, learners)
+    steps = int(max(FEWEST_STEPS, min(MOST_STEPS, seconds / one - SCORING_STEPS)))
     return steps // 10 * 10

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ def held_out_nats(model: Any, windows_BT: Any) -> list[float]:
 
 
 def timing(task: Answer, ranks: Ranks) -> Generator[Answer, Answer, None]:
-    """The seconds of a step, its tokens, and the most memory held: of one step when warm, then of ``{"steps": n}``."""
+    """For ``{"steps": n}``: the seconds of a step, its tokens, and the most memory held.
+
+    The first answer warms up: its step allocates what the others find, and the memory held counts anew after it.
+    """
     import torch
 
     from folio import hardware
@@ -120,10 +124,8 @@ def timing(task: Answer, ranks: Ranks) -> Generator[Answer, Answer, None]:
     sequences, device = task["sequences"] * each * ranks.world_size, torch.device(settings.device)
     text = read_text(Path(task["folder"]), model.vocabulary)
     training = open_training(model, settings, text, sequences, accumulation=each, ranks=ranks)
-    training.step()
-    hardware.synchronize(device)
-    forget_peak_on(device)
-    command: Answer = {"steps": 1}
+    command: Answer = yield {"ready": True}
+    first = True
     while True:
         start = time.perf_counter()
         for _ in range(command["steps"]):
@@ -131,13 +133,17 @@ def timing(task: Answer, ranks: Ranks) -> Generator[Answer, Answer, None]:
         hardware.synchronize(device)
         seconds = time.perf_counter() - start
         answer = {"seconds": seconds / command["steps"], "tokens": training.tokens, "peak_bytes": peak_on(device)}
-        command = yield answer
+        if first:
+            forget_peak_on(device)
+        command, first = (yield answer), False
 
 
 def learning(task: Answer, ranks: Ranks) -> Generator[Answer, Answer, None]:
-    """For ``{"settings": ..., "steps": n, "at": [...], "seed": s}``: a fresh model's held-out losses after those steps.
+    """For ``{"settings": ..., "seed": s, "ends": [n, ...]}``: a fresh model's held-out losses after so many steps,
+    and a step's seconds.
 
-    Settings of the process are the task's, and the same for all that it is asked. Training is not compiled.
+    Where the rate has a schedule there is a training for each end. Settings of the process are the task's, and the same
+    for all that it is asked. Training is not compiled.
     """
     from folio.studies.ladder.rungs import Settings
     from folio.studies.ladder.shapes import shape_of
@@ -149,18 +155,19 @@ def learning(task: Answer, ranks: Ranks) -> Generator[Answer, Answer, None]:
     windows, sequences = text.windows(model.block_size, task["windows"]), model.sequences[0]
     command: Answer = yield {"ready": True}
     while True:
-        settings, seed = Settings(**command["settings"]), command["seed"]
+        settings, seed, ends = Settings(**command["settings"]), command["seed"], sorted(set(command["ends"]))
         many = min(model.accumulation, sequences) if settings.accumulate else 1
-        training = open_training(model, settings, text, sequences, seed=seed, steps=command["steps"], accumulation=many)
         losses: dict[str, list[float]] = {}
-        start, seconds = time.perf_counter(), 0.0
-        for step in range(1, command["steps"] + 1):
-            training.step()
-            if step in command["at"]:
-                seconds += time.perf_counter() - start
-                losses[str(step)] = held_out_nats(training.trained(), windows)
+        seconds: list[float] = []
+        for stops in [ends] if settings.schedule == "constant" else [[end] for end in ends]:
+            training = open_training(model, settings, text, sequences, seed=seed, steps=stops[-1], accumulation=many)
+            for step in range(1, stops[-1] + 1):
                 start = time.perf_counter()
-        command = yield {"losses": losses, "seconds": seconds}
+                training.step()
+                seconds.append(time.perf_counter() - start)
+                if step in stops:
+                    losses[str(step)] = held_out_nats(training.trained(), windows)
+        command = yield {"losses": losses, "seconds": median(seconds)}
 
 
 def facts(task: Answer, ranks: Ranks) -> Generator[Answer, Answer, None]:

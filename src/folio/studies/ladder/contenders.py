@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 
 Answer = dict[str, Any]
 
@@ -21,12 +21,13 @@ class Failed(Exception):
 
 
 class Contender:
-    """One rung in one process, or on several ranks in as many."""
+    """One rung in one process, or on several ranks in as many. It is started at once; :meth:`hear` waits for it."""
 
     def __init__(self, task: Answer, *, ranks: int = 1, threads: int = 0) -> None:
         """``threads`` on each rank; 0 leaves the environment's."""
+        self.latest: Answer = {}
+        """What it answered last."""
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - see close()
-        self.start_s = time.monotonic()
         places = _places(ranks, threads)
         self._processes = [
             subprocess.Popen(
@@ -39,24 +40,26 @@ class Contender:
             )
             for place in places
         ]
-        try:
-            self.first = self._answers()
-        except BaseException:
-            self.close()
-            raise
-        self.start_s = time.monotonic() - self.start_s
 
     def ask(self, question: Answer) -> Answer:
-        """Rank 0's answer, with the seconds of the slowest; :class:`Failed` if there is none."""
+        """What :meth:`hear` gives for a question."""
+        self.tell(question)
+        return self.hear()
+
+    def tell(self, question: Answer) -> None:
+        """Ask, and do not wait for the answer."""
         for process in self._processes:
             assert process.stdin is not None
             try:
                 print(json.dumps(question), file=process.stdin, flush=True)
             except BrokenPipeError:
                 raise Failed(self._last_words(process)) from None
-        return self._answers()
 
-    def _answers(self) -> Answer:
+    def hear(self) -> Answer:
+        """Rank 0's next answer, the first without a question, with the seconds of the slowest.
+
+        :class:`Failed` if there is none.
+        """
         answers: list[Answer] = []
         for process in self._processes:
             assert process.stdout is not None
@@ -70,7 +73,8 @@ class Contender:
         slowest = {"seconds": max(one["seconds"] for one in answers)} if "seconds" in answers[0] else {}
         held = [one["peak_bytes"] for one in answers if isinstance(one.get("peak_bytes"), int)]
         total = {"peak_bytes": sum(held)} if len(held) == len(answers) else {}
-        return {**answers[0], **slowest, **total}
+        self.latest = {**answers[0], **slowest, **total}
+        return self.latest
 
     def _last_words(self, process: subprocess.Popen[str]) -> str:
         code = process.wait()
@@ -79,6 +83,13 @@ class Contender:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
         return f"its process ended with exit code {code}" + (f": {lines[-1]}" if lines else "")
+
+    @property
+    def answers(self) -> IO[str]:
+        """Where rank 0 answers."""
+        answers = self._processes[0].stdout
+        assert answers is not None
+        return answers
 
     def close(self) -> None:
         """End it: it goes when its input does, or is made to."""
@@ -97,18 +108,20 @@ class Contender:
         self._errors.close()
 
 
-@contextmanager
-def contender(task: Answer, *, ranks: int = 1, threads: int = 0) -> Iterator[Contender]:
-    """One that is closed again."""
-    one = Contender(task, ranks=ranks, threads=threads)
-    try:
-        yield one
-    finally:
-        one.close()
+def first_to_answer(contenders: Sequence[Contender]) -> Contender:
+    """One of those that were told something, as soon as there is something to hear."""
+    if len(contenders) == 1:
+        return contenders[0]
+    with selectors.DefaultSelector() as waiting:
+        for one in contenders:
+            waiting.register(one.answers, selectors.EVENT_READ, one)
+        key, _ = waiting.select()[0]
+    found: Contender = key.data
+    return found
 
 
 @contextmanager
-def closing(pool: dict[str, Contender]) -> Iterator[dict[str, Contender]]:
+def closing(pool: dict[Any, Contender]) -> Iterator[dict[Any, Contender]]:
     """Whatever is in ``pool`` when the block ends is closed."""
     try:
         yield pool

@@ -9,15 +9,16 @@ a busy machine does not change a loss.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from folio.studies.ladder.budget import SEEDS_OF_BOTTOM, plan_steps
-from folio.studies.ladder.contenders import Contender, Failed, closing
+from folio.studies.ladder.budget import SEEDS_OF_ENDS
+from folio.studies.ladder.contenders import Contender, Failed, closing, first_to_answer
 from folio.studies.ladder.folder import loss_name
 from folio.studies.ladder.measuring import Measuring
-from folio.studies.ladder.rungs import BOTTOM, Settings, Step
+from folio.studies.ladder.rungs import Settings, Step, in_speed_part
 
 SEED = 1337
 
@@ -34,43 +35,79 @@ def steps_in_equal_time(work: Measuring, steps: int) -> dict[str, int]:
     return {step.name: max(1, round(steps * min(1.0, ratio / fastest))) for step, ratio in ratios.items()}
 
 
-def planned_steps(work: Measuring, plan: dict[str, Any], minutes: float, steps: int, seeds: int) -> int:
-    """N: as given, as planned before, or as many as the time that speed left allows."""
-    if steps:
-        return steps
-    if "steps" not in plan:
-        left = 60 * minutes - work.folder.spent_s() - plan.get("timing_s", 0.0)
-        plan["steps"] = plan_steps(plan["learning_step_s"], work.sound(), left, seeds)
-        work.folder.write_plan(plan)
-    return int(plan["steps"])
-
-
 def measure_losses(work: Measuring, steps: int, seeds: int) -> None:
-    """Train every rung that was not yet, in as few processes as their settings of the process allow."""
-    in_equal_time = steps_in_equal_time(work, steps)
-    todo = [(seed, step) for step in work.sound() for seed in range(trainings_of(step, seeds))]
+    """Train every rung that was not yet: as many beside each other as there are cores, each in a process of its own.
+
+    A process goes on to the next training if it has the settings that belong to the process, and is else replaced.
+    """
+    sound, in_equal_time = work.sound(), steps_in_equal_time(work, steps)
+    todo = [(seed, step) for step in sound for seed in range(trainings_of(step, sound, seeds))]
     waiting = [(seed, s) for seed, s in todo if not _is_done(work, s, seed, steps, in_equal_time)]
-    done = len(todo) - len(waiting)
-    while waiting:
-        process = _process(waiting[0][1].settings, work.machine.device)
-        mine = [(seed, s) for seed, s in waiting if _process(s.settings, work.machine.device) == process]
-        pool: dict[str, Contender] = {}
-        with closing(pool):
-            for seed, step in mine:
-                work.tell("losses", done, len(todo), f"training {step.name}, {steps:,} steps")
-                begun, result = time.monotonic(), _ends(steps, in_equal_time[step.name])
-                try:
-                    if not pool:
-                        pool[""] = work.learner(process)
-                    result |= _losses(pool[""], step.settings, work.machine.device, SEED + seed, result)
-                except Failed as error:
-                    result["failed"] = str(error)
-                    for name in list(pool):
-                        pool.pop(name).close()
-                work.folder.write(loss_name(step.name, seed), {**result, "took_s": time.monotonic() - begun})
-                done += 1
-        waiting = [one for one in waiting if one not in mine]
-    work.tell("losses", done, len(todo), "")
+    pool: dict[int, Contender] = {}
+    busy: dict[int, _Training] = {}
+    settings: dict[int, Settings] = {}
+    with closing(pool):
+        while waiting or busy:
+            for place in range(work.learners):
+                if waiting and place not in busy:
+                    seed, step = waiting.pop(0)
+                    busy[place] = training = _Training(step, seed, steps, in_equal_time[step.name])
+                    process = _process(step.settings, work.machine.device)
+                    if place in pool and settings[place] != process:
+                        pool.pop(place).close()
+                    if place not in pool:
+                        pool[place], settings[place] = work.learner(process), process
+                        training.starting = True
+                    else:
+                        _tell(work, pool, place, training)
+            names = ", ".join(training.step.name for training in busy.values())
+            work.tell("losses", len(todo) - len(waiting) - len(busy), len(todo), f"{steps:,} steps of {names}")
+            place = _place_of(first_to_answer([pool[place] for place in busy]), pool)
+            _hear(work, pool, place, busy)
+    work.tell("losses", len(todo), len(todo), "")
+
+
+@dataclass
+class _Training:
+    """One training under way in a learner."""
+
+    step: Step
+    seed: int
+    whole: int
+    part: int
+    starting: bool = False
+    """Whether its process is not yet loaded."""
+    begun: float = field(default_factory=time.monotonic)
+
+
+def _tell(work: Measuring, pool: Mapping[int, Contender], place: int, training: _Training) -> None:
+    settings = work.as_learned(training.step.settings).as_dict()
+    ends = [training.part, training.whole]
+    pool[place].tell({"settings": settings, "seed": SEED + training.seed, "ends": ends})
+
+
+def _hear(work: Measuring, pool: dict[int, Contender], place: int, busy: dict[int, _Training]) -> None:
+    """Take what a learner says: that it is loaded, or the losses, which are written down; so is a failure."""
+    training = busy[place]
+    result: dict[str, Any] = {"steps": training.whole, "equal_time_steps": training.part}
+    try:
+        answer = pool[place].hear()
+        if training.starting:
+            training.starting = False
+            _tell(work, pool, place, training)
+            return
+        losses = answer["losses"]
+        result |= {"nats": losses[str(training.whole)], "equal_time_nats": losses[str(training.part)]}
+    except Failed as error:
+        result["failed"] = str(error)
+        pool.pop(place).close()
+    took_s = (time.monotonic() - training.begun) / work.learners
+    work.folder.write(loss_name(training.step.name, training.seed), {**result, "took_s": took_s})
+    del busy[place]
+
+
+def _place_of(one: Contender, pool: Mapping[int, Contender]) -> int:
+    return next(place for place, other in pool.items() if other is one)
 
 
 def _is_done(work: Measuring, step: Step, seed: int, steps: int, in_equal_time: dict[str, int]) -> bool:
@@ -80,34 +117,20 @@ def _is_done(work: Measuring, step: Step, seed: int, steps: int, in_equal_time: 
     return (known["steps"], known["equal_time_steps"]) == (steps, in_equal_time[step.name])
 
 
-def _ends(steps: int, in_equal_time: int) -> dict[str, Any]:
-    return {"steps": steps, "equal_time_steps": in_equal_time}
-
-
 def _process(settings: Settings, device: str) -> Settings:
     """What of the settings is the process's own: allocator and fp32 products."""
     return Settings(device=device, keep_pages=settings.keep_pages, products=settings.products)
 
 
-def _losses(one: Contender, settings: Settings, device: str, seed: int, ends: dict[str, Any]) -> dict[str, Any]:
-    """The mean nats of every window at both ends: one training where the rate is constant, else one for each end."""
-    chosen = replace(settings, device=device, ranks=1, compile=False)
-    ask = {"settings": chosen.as_dict(), "seed": seed}
-    whole, part = ends["steps"], ends["equal_time_steps"]
-    if settings.schedule == "constant" or part == whole:
-        answer = one.ask({**ask, "steps": whole, "at": [part, whole]})["losses"]
-    else:
-        answer = one.ask({**ask, "steps": whole, "at": [whole]})["losses"]
-        answer |= one.ask({**ask, "steps": part, "at": [part]})["losses"]
-    return {"nats": answer[str(whole)], "equal_time_nats": answer[str(part)]}
-
-
-def trainings_of(step: Step, seeds: int) -> int:
-    """How often a rung is trained: from so many seeds."""
-    return max(seeds, SEEDS_OF_BOTTOM) if step.name == BOTTOM else seeds
+def trainings_of(step: Step, steps: Sequence[Step], seeds: int) -> int:
+    """How often one of ``steps`` is trained: the bottom and the tops, which are judged, from three seeds at least."""
+    kept = [one for one in steps if one.kept]
+    ends = (kept[0], [one for one in kept if in_speed_part(one.name)][-1], kept[-1])
+    return max(seeds, SEEDS_OF_ENDS) if step in ends else seeds
 
 
 def all_losses(work: Measuring, step: Step, seeds: int) -> list[dict[str, Any]]:
     """What was measured of a rung, a seed each; only whole measurements."""
-    found = [work.folder.read(loss_name(step.name, seed)) for seed in range(trainings_of(step, seeds))]
+    many = trainings_of(step, work.sound(), seeds)
+    found = [work.folder.read(loss_name(step.name, seed)) for seed in range(many)]
     return [one for one in found if one is not None and "nats" in one]

@@ -11,7 +11,7 @@ from folio.ranks import ALONE, Ranks
 from folio.runtime import Precision, Runtime
 from folio.shards.batches import Batches
 from folio.studies.ladder.fp8 import use_fp8
-from folio.studies.ladder.plain import DECAY_OF_MATRICES
+from folio.studies.ladder.plain import DECAY_OF_MATRICES, first_weights
 from folio.studies.ladder.rungs import Settings
 from folio.training.config import OptimizerConfig, ScheduleConfig, SpikeConfig, TrainConfig
 from folio.training.plan import BatchPlan
@@ -70,7 +70,7 @@ class OwnTraining:
         device = torch.device(settings.device)
         if ranks.world_size > 1 and device.type == "cuda":
             device = torch.device("cuda", ranks.launch.local_rank)
-        model = GPT(config).initialize(seed)
+        model = first_weights(config, seed)
         if settings.fp8:
             use_fp8(model.blocks)
         runtime = Runtime(device, precision_of(settings), seed, ranks)

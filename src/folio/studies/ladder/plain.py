@@ -26,6 +26,21 @@ from folio.training.parallel import Alone
 
 DECAY_OF_ALL, DECAY_OF_MATRICES = 0.01, 0.1
 """torch's default, and GPT-3's (Brown et al. 2020, appendix B)."""
+WIDTH_OF_GPT2 = 768
+
+
+def first_weights(config: GPTConfig, seed: int) -> GPT:
+    """Folio's own model with GPT-2's first weights: N(0, 0.02) at its width, and sqrt(768 / C) times as wide at C.
+
+    So products keep their size, and a narrow model stands for GPT-2 in what the change does to learning: with 0.02 at a
+    width of 128 attention begins all but switched off, and such a model learns less in as many steps.
+    """
+    model = GPT(config).initialize(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(math.sqrt(WIDTH_OF_GPT2 / config.n_embd))
+    return model
 
 
 class PlainAttention(nn.Module):
@@ -92,7 +107,7 @@ class PlainGPT(nn.Module):
         if settings.tied:
             self.head.weight = self.embed.weight
         if settings.init == "gpt2":
-            self.take(GPT(config).initialize(seed))
+            self.take(first_weights(config, seed))
 
     def forward(self, ids_BT: Tensor, targets_BT: Tensor | None = None) -> Tensor:
         """Logits (B, T, V), padding rows among them; with targets, the mean of nats."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import mean, median, stdev
+from statistics import mean, median, stdev, variance
 from typing import Any, Literal
 
 from folio.model.accounting import training_flops
@@ -29,8 +29,9 @@ class Spread:
 class Loss:
     """Mean nats per token on the held-out windows and the difference from the bottom's, each with its standard error.
 
-    With one seed errors are over windows, and that of the difference (paired) holds besides what a seed alone changes:
-    the root of 2 times the spread of the bottom's own seeds. With several seeds errors are over seeds.
+    Means are over windows and over all trainings of a rung. An error holds that of the mean over windows (which are the
+    same for every rung, so that of a difference is paired) and what a seed alone changes: the spread of seeds, pooled
+    over the rungs that were trained from several.
     """
 
     nats: float
@@ -38,6 +39,7 @@ class Loss:
     steps: int
     above_bottom: float = 0.0
     above_bottom_error: float = 0.0
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,10 @@ def find(work: Measuring, seeds: int, facts: Mapping[str, Any]) -> Findings:
     bottoms = [second for step in sound[1:] for second in (work.timed(step) or {})["bottom"]]
     base = 1 / median(bottoms or (work.timed(work.steps[0]) or {})["self"])
     trained = {step.name: all_losses(work, step, seeds) for step in sound}
-    return Findings([_row(work, step, base, trained, seeds) for step in work.steps], dict(facts))
+    return Findings([_row(work, step, base, trained) for step in work.steps], dict(facts))
 
 
-def _row(
-    work: Measuring, step: Step, base: float, trained: Mapping[str, Sequence[Mapping[str, Any]]], seeds: int
-) -> Row:
+def _row(work: Measuring, step: Step, base: float, trained: Mapping[str, Sequence[Mapping[str, Any]]]) -> Row:
     rung, timed = step.rung, work.timed(step) if not step.refused else None
     told: dict[str, Any] = {
         "name": rung.name,
@@ -144,7 +144,6 @@ def _row(
     peak = (work.machine.peaks or {}).get(step.settings.device, math.nan) * (
         step.settings.ranks if step.settings.device != "cpu" else 1
     )
-    losses, bottom = trained.get(step.name, []), trained.get(BOTTOM, [])
     return Row(
         **told,
         state="kept" if step.kept else "taken out",
@@ -157,8 +156,8 @@ def _row(
         tokens_per_step=timed["tokens"],
         peak_bytes=timed["peak_bytes"],
         mfu=base * ratio * flops / peak if peak == peak else None,
-        loss=_loss(losses, bottom, "nats", "steps", seeds),
-        equal_time=_loss(losses, bottom, "equal_time_nats", "equal_time_steps", seeds),
+        loss=_loss(trained, step.name, "nats", "steps"),
+        equal_time=_loss(trained, step.name, "equal_time_nats", "equal_time_steps"),
     )
 
 
@@ -174,20 +173,31 @@ def _spread(before: Sequence[float], after: Sequence[float]) -> Spread:
     return Spread(median(ratios), min(ratios), max(ratios))
 
 
-def _loss(
-    losses: Sequence[Mapping[str, Any]], bottom: Sequence[Mapping[str, Any]], nats: str, steps: str, seeds: int
-) -> Loss | None:
+def _loss(trained: Mapping[str, Sequence[Mapping[str, Any]]], name: str, nats: str, steps: str) -> Loss | None:
+    losses, bottom = trained.get(name, []), trained.get(BOTTOM, [])
     if not losses:
         return None
-    bottoms = [mean(one[nats]) for one in bottom]
-    if seeds == 1:
-        own, chance = losses[0][nats], math.sqrt(2) * (stdev(bottoms) if len(bottoms) > 1 else math.nan)
-        differences = [a - b for a, b in zip(own, bottom[0][nats], strict=True)] if bottom else [math.nan]
-    else:
-        own, chance = [mean(one[nats]) for one in losses[:seeds]], 0.0
-        differences = [a - b for a, b in zip(own, bottoms, strict=False)] or [math.nan]
-    error = math.hypot(_error(differences), chance)
-    return Loss(mean(own), _error(own), losses[0][steps], mean(differences), 0.0 if losses is bottom else error)
+    spread = _spread_of_seeds([[mean(one[nats]) for one in many] for many in trained.values()])
+    own = _over_seeds(losses, nats)
+    error = math.hypot(_error(own), spread / math.sqrt(len(losses)))
+    if name == BOTTOM:
+        return Loss(mean(own), error, losses[0][steps], seeds=len(losses))
+    differences = [a - b for a, b in zip(own, _over_seeds(bottom, nats), strict=True)] if bottom else [math.nan]
+    chance = spread * math.sqrt(1 / len(losses) + 1 / max(1, len(bottom)))
+    of_difference = math.hypot(_error(differences), chance)
+    return Loss(mean(own), error, losses[0][steps], mean(differences), of_difference, seeds=len(losses))
+
+
+def _over_seeds(losses: Sequence[Mapping[str, Any]], nats: str) -> list[float]:
+    """The loss of each window, a mean over seeds."""
+    return [mean(of_window) for of_window in zip(*(one[nats] for one in losses), strict=True)]
+
+
+def _spread_of_seeds(means: Sequence[Sequence[float]]) -> float:
+    """The standard deviation over seeds, pooled over rungs."""
+    several = [one for one in means if len(one) > 1]
+    freedom = sum(len(one) - 1 for one in several)
+    return math.sqrt(sum((len(one) - 1) * variance(one) for one in several) / freedom) if freedom else math.nan
 
 
 def _error(values: Sequence[float]) -> float:

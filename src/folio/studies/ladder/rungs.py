@@ -68,7 +68,7 @@ class Rung:
 RUNGS: tuple[Rung, ...] = (
     Rung("gpu", "hardware", "device", None, "the same code on the GPU", learns=False),
     Rung("tied", "model", "tied", True, "the output head is the token embedding"),
-    Rung("init", "model", "init", "gpt2", "weights N(0, 0.02), smaller where a block writes to the stream"),
+    Rung("init", "model", "init", "gpt2", "weights as GPT-2's, N(0, 0.02) at its width, smaller where a block writes"),
     Rung("tf32", "precision", "products", "tf32", "fp32 products with a 10-bit mantissa (TF32)"),
     Rung("onednn", "precision", "products", "onednn", "fp32 products through oneDNN, checked to be as accurate"),
     Rung("bf16", "precision", "bf16", True, "products in bf16 (autocast), weights in fp32"),

@@ -61,11 +61,12 @@ class Shape:
 
 TINY = Model(2, 2, 64, 64, "char", (8,), 2, 3e-3)
 SMALL = Model(4, 4, 128, 128, "char", (8,), 4)
+LEARNER = Model(4, 4, 128, 64, "char", (8,), 2)
 MIDDLE = Model(6, 6, 384, 256, "char", (64,), 4)
 ON_CPU = {
     "tiny": Shape("tiny", TINY, TINY, 0.2),
     "small": Shape("small", SMALL, SMALL, 0.5),
-    "124m": Shape("124m", Model(12, 12, 768, 256, "gpt2", (4, 2, 1), 4), SMALL, 0.5),
+    "124m": Shape("124m", Model(12, 12, 768, 256, "gpt2", (4, 2, 1), 8), LEARNER, 0.5),
 }
 ON_GPU = {
     "tiny": ON_CPU["tiny"],

@@ -7,103 +7,54 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from folio.errors import UserError
-from folio.studies.ladder.budget import FirstTiming, SpeedPlan, plan_speed
+from folio.studies.ladder.budget import SpeedPlan, warm_up_of
 from folio.studies.ladder.contenders import Contender, Failed, closing
 from folio.studies.ladder.folder import time_name
 from folio.studies.ladder.measuring import SMALLER, Measuring
-from folio.studies.ladder.rungs import BOTTOM, Settings, Step
-
-
-def planned(work: Measuring, plan: dict[str, Any], minutes: float, rounds: int, seeds: int) -> SpeedPlan:
-    """How speed is measured: as planned before, or now, from a first timing, which is written into ``plan``."""
-    if "speed" not in plan:
-        begun = time.monotonic()
-        first = first_timing(work)
-        speed = plan_speed(first, work.shape, work.steps, minutes, rounds, seeds, work.machine.memory)
-        plan |= {"speed": speed.as_dict(), "learning_step_s": first.learning_s, "timing_s": time.monotonic() - begun}
-        work.folder.write_plan(plan)
-    return SpeedPlan(**plan["speed"])
-
-
-def first_timing(work: Measuring) -> FirstTiming:
-    """A few steps of the bottom, of the first rung on the ladder's device, and of the model trained for losses."""
-    work.tell("timing", 0, 3, "the bottom")
-    candidates, on_device = work.shape.speed.sequences, Settings(device=work.machine.device)
-    fewest = candidates[-1]
-    bottom = _alone(work, Settings(), fewest)
-    sequences, bottom_s, device_s, peak = fewest, bottom["seconds"], bottom["seconds"], bottom["peak_bytes"] or 0
-    if on_device != Settings():
-        work.tell("timing", 1, 3, "the first rung on the device")
-        sequences, there = _most_that_fit(work, on_device)
-        bottom_s, device_s, peak = bottom_s * sequences / fewest, there["seconds"], there["peak_bytes"] or 0
-    work.tell("timing", 2, 3, "a small training")
-    one = work.learner(on_device)
-    with closing({"": one}):
-        for steps in (2, 5):
-            answer = one.ask({"settings": on_device.as_dict(), "seed": 0, "steps": steps, "at": [steps]})
-    most = candidates[0] if on_device == Settings() else sequences
-    return FirstTiming(sequences, most, bottom_s, device_s, peak, bottom["start_s"], answer["seconds"] / 5)
-
-
-def _most_that_fit(work: Measuring, settings: Settings) -> tuple[int, dict[str, Any]]:
-    for sequences in work.shape.speed.sequences:
-        try:
-            return sequences, _alone(work, settings, sequences)
-        except Failed as error:
-            trouble = error
-            if "memory" not in str(error):
-                break
-    raise UserError(f"shape '{work.shape.name}' cannot be trained on {settings.device}: {trouble}", SMALLER)
-
-
-def _alone(work: Measuring, settings: Settings, sequences: int) -> dict[str, Any]:
-    """The first answer of a process of its own, and the seconds that it took to start."""
-    try:
-        one = work.timer(settings, sequences)
-    except Failed as error:
-        if settings == Settings():
-            raise UserError(f"the bottom of the ladder cannot be measured: {error}", SMALLER) from None
-        raise
-    with closing({"": one}):
-        return {**one.first, "start_s": max(0.5, one.start_s - 2 * one.first["seconds"])}
+from folio.studies.ladder.rungs import BOTTOM, Step
 
 
 def measure_speed(work: Measuring, plan: SpeedPlan) -> None:
-    """Measure every rung that was not yet, as many at a time as the plan says; less where memory does not hold them."""
+    """Measure every rung that was not yet, as many at a time as the plan says; less where memory does not hold them.
+
+    The bottom is in memory all the while, and the rung that the next ones stand on stays there.
+    """
     climbing, together = work.measured[1:], plan.together
-    while missing := [step for step in climbing if work.timed(step) is None]:
-        start = climbing.index(missing[0])
-        group = []
-        for step in climbing[start : start + together]:
-            if step not in missing:
-                break
-            group.append(step)
-        if not _Group(work, plan, group).measure():
-            together = 1
+    pool: dict[str, Contender] = {}
+    with closing(pool):
+        while missing := [step for step in climbing if work.timed(step) is None]:
+            start = climbing.index(missing[0])
+            group = []
+            for step in climbing[start : start + together]:
+                if step not in missing:
+                    break
+                group.append(step)
+            if not _Group(work, plan, group, pool).measure():
+                together = 1
 
 
 class _Group:
     """Some neighbouring rungs, the one that they stand on, and the bottom."""
 
-    def __init__(self, work: Measuring, plan: SpeedPlan, rungs: Sequence[Step]) -> None:
-        self.work, self.plan, self.rungs = work, plan, list(rungs)
+    def __init__(self, work: Measuring, plan: SpeedPlan, rungs: Sequence[Step], pool: dict[str, Contender]) -> None:
+        self.work, self.plan, self.rungs, self.pool = work, plan, list(rungs), pool
         sound = work.sound()
         lower = work.measured[: work.measured.index(self.rungs[0])]
         bottom = work.measured[0]
         self.base = next((one for one in reversed(lower) if one.kept and one in sound), bottom)
         self.needed = list(dict.fromkeys((bottom, self.base)))
-        self.pool: dict[str, Contender] = {}
         self.failures: dict[str, str] = {}
-        self.last: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, list[float]] = {}
         """Of a token, in each round, by rung."""
+        self.last: dict[str, dict[str, Any]] = {}
 
     def measure(self) -> bool:
         """Write a file for each rung; False if some were left for later, since memory did not hold all."""
         begun = time.monotonic()
-        with closing(self.pool):
-            whole = self._start()
-            self._take_turns()
+        for name in self.pool.keys() - {step.name for step in self.needed}:
+            self.pool.pop(name).close()
+        whole = self._start()
+        self._take_turns()
         for step in self.needed:
             if step.name in self.failures:
                 raise UserError(f"rung '{step.name}' cannot be measured: {self.failures[step.name]}", SMALLER)
@@ -111,35 +62,56 @@ class _Group:
         return whole
 
     def _start(self) -> bool:
-        for step in (*self.needed, *self.rungs):
-            self._tell(f"starting {step.name}")
-            try:
-                self.pool[step.name] = self.work.timer(step.settings, self.plan.sequences)
-            except Failed as error:
-                if "memory" in str(error) and step in self.rungs[1:]:
-                    del self.rungs[self.rungs.index(step) :]
-                    return False
-                self.failures[step.name] = str(error)
-                if step in self.needed:
-                    return True
+        """Processes load beside each other, and warm up one by one."""
+        new = [step for step in (*self.needed, *self.rungs) if step.name not in self.pool]
+        self._tell(f"starting {', '.join(step.name for step in new)}")
+        for step in new:
+            self.pool[step.name] = self.work.timer(step.settings, self.plan.sequences)
+        loaded = [step for step in new if self._asked(step, None)]
+        for step in loaded:
+            self._tell(f"warming up {step.name}")
+            for _ in range(warm_up_of(step.settings)):
+                if not self._asked(step, {"steps": 1}):
+                    break
+        for step in self.rungs[1:]:
+            if "memory" in self.failures.get(step.name, ""):
+                self._leave_for_later(self.rungs[self.rungs.index(step) :])
+                return False
         return True
+
+    def _asked(self, step: Step, question: dict[str, Any] | None) -> bool:
+        """Ask, or hear the first word; what fails is closed."""
+        one = self.pool[step.name]
+        try:
+            if question is None:
+                one.hear()
+            else:
+                one.ask(question)
+        except Failed as error:
+            self.failures[step.name] = str(error)
+            self.pool.pop(step.name).close()
+            return False
+        return True
+
+    def _leave_for_later(self, rungs: Sequence[Step]) -> None:
+        for step in rungs:
+            self.failures.pop(step.name, None)
+            if step.name in self.pool:
+                self.pool.pop(step.name).close()
+            self.rungs.remove(step)
 
     def _take_turns(self) -> None:
         """Rounds of about equal turns, their order turned round after each: a machine that drifts does so for all."""
+        turning = [step for step in (*self.needed, *self.rungs) if step.name in self.pool]
         turn_s = self.work.shape.turn_s
-        self.last = {name: one.first for name, one in self.pool.items()}
-        steps = {name: max(1, round(turn_s / first["seconds"])) for name, first in self.last.items()}
-        self.seconds = {name: [] for name in self.pool}
+        steps = {step.name: max(1, round(turn_s / self.pool[step.name].latest["seconds"])) for step in turning}
+        self.seconds = {step.name: [] for step in turning}
         for number in range(self.plan.rounds):
             self._tell(f"round {number + 1} of {self.plan.rounds}")
-            for name in list(self.pool) if number % 2 == 0 else list(self.pool)[::-1]:
-                try:
-                    self.last[name] = self.pool[name].ask({"steps": steps[name]})
-                except Failed as error:
-                    self.failures[name] = str(error)
-                    self.pool.pop(name).close()
-                else:
-                    self.seconds[name].append(self.last[name]["seconds"] / self.last[name]["tokens"])
+            for step in turning if number % 2 == 0 else turning[::-1]:
+                if step.name in self.pool and self._asked(step, {"steps": steps[step.name]}):
+                    last = self.last[step.name] = self.pool[step.name].latest
+                    self.seconds[step.name].append(last["seconds"] / last["tokens"])
 
     def _tell(self, words: str) -> None:
         climbing = self.work.measured[1:]

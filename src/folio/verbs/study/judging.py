@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from folio.artifacts import write_file
 from folio.checksums import read_sealed_json, sealed_json
 from folio.config import build
-from folio.errors import ArtifactError, ConfigError, UserError
+from folio.errors import ArtifactError, ConfigError, Interrupted, UserError
 from folio.studies.grid.cells import Cell, content_hash
 from folio.studies.grid.spec import Study
 from folio.studies.running.records import StudyFolder
@@ -86,7 +87,13 @@ def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], ter
         return
     terminal.print(f"oracle     {model} judges what {len(names)} cells write")
     options = OracleOptions(models=tuple(str(folder.run(name)) for name in names), oracle=model, to=home, **shared)
-    judge_models(options, terminal).write()
+    try:
+        judge_models(options, terminal).write()
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped while the oracle judged; what cells wrote is kept\n"
+            f"       Go on with: folio study run {quote(str(folder.path))}"
+        ) from None
     write_file(home / ASKED, sealed_json({"asked": asked, "hash": content_hash(asked)}))
 
 

@@ -151,9 +151,11 @@ def _opened(
     cells: Sequence[Cell], content: Mapping[str, Any], recipe: Recipe, vocab_size: int, is_oracle: bool
 ) -> OpenedCell:
     from folio.model.accounting import parameter_counts, training_flops
+    from folio.verbs.embeddings import spared_flops
 
     shape = model_for_vocabulary(recipe.model, vocab_size)
-    flops = float(training_flops(shape)) * recipe.train.batch_tokens * recipe.train.steps
+    each = float(training_flops(shape) - spared_flops(recipe.embeddings, shape))
+    flops = each * recipe.train.batch_tokens * recipe.train.steps
     return OpenedCell(cells[0].name(content), tuple(cells), recipe, parameter_counts(shape).total, flops, is_oracle)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import Any
 
 from folio.artifacts import write_file
@@ -118,7 +119,7 @@ def _searched(
         found = suggested_rate(family.recipe, asked, home, terminal, preset=str(preset), prepared=prepared)
     except Interrupted as error:
         first = str(error).splitlines()[0]
-        raise Interrupted(f"{first}\n       Go on with: folio study run {folder.path}") from None
+        raise Interrupted(f"{first}\n       Go on with: folio study run {quote(str(folder.path))}") from None
     page = write_answer(found, family.recipe, str(preset), home)
     if found.rate is None:
         raise UserError(
