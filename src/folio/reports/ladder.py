@@ -70,8 +70,9 @@ def explanation(found: Findings) -> list[str]:
     return [
         f"Speed: {facts['speed_shape']}, {_several(facts['sequences'], 'sequence')} in a forward pass; "
         f"{facts['rounds']} rounds. Each rung is a process of its own; up to {facts['together']} of them, the rung "
-        "below and the bottom take turns, all others asleep. Ratios are taken within a round. Tokens/s are the bottom's median times the ratio "
-        f"to it, so that a machine that speeds up or slows down does not bend the stairs.{_of_muon(found)}",
+        "below and the bottom take turns, all others asleep. Ratios are taken within a round. Tokens/s are the "
+        "bottom's median times the ratio to it, so that a machine that speeds up or slows down bends no stairs."
+        f"{_of_muon(found)}",
         f"Losses: every rung trains a fresh model ({facts['learning_shape']}) for {facts['steps']:,} steps of "
         f"{facts['learning_tokens_per_step']:,} tokens, from the same seeds on the same batches of {facts['corpus']}; "
         f"the loss is a mean over {facts['windows']} held-out windows and over the seeds of a rung ({most}; others "
