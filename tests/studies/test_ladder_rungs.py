@@ -81,11 +81,11 @@ def test_an_unknown_rung_names_the_nearest() -> None:
     assert caught.value.remedy == "Did you mean bf16?"
 
 
-def test_the_speed_part_ends_where_the_model_changes() -> None:
+def test_the_speed_part_ends_where_the_step_or_the_model_changes() -> None:
     assert in_speed_part(BOTTOM)
-    assert in_speed_part("ddp")
-    assert not in_speed_part("muon")
-    changing = {"optimizer", "schedule", "position", "norm", "activation", "grouped", "qk_norm"}
+    assert in_speed_part("chunked")
+    assert not in_speed_part("accumulate")
+    changing = {"accumulate", "ranks", "optimizer", "schedule", "position", "norm", "activation", "grouped", "qk_norm"}
     assert {rung.field for rung in RUNGS if not in_speed_part(rung.name)} - {"fp8"} == changing
 
 

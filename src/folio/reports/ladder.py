@@ -72,7 +72,7 @@ def explanation(found: Findings) -> list[str]:
         f"{facts['rounds']} rounds. Each rung is a process of its own; up to {facts['together']} of them, the rung "
         "below and the bottom take turns, all others asleep. Ratios are taken within a round. Tokens/s are the "
         "bottom's median times the ratio to it, so that a machine that speeds up or slows down bends no stairs."
-        f"{_of_muon(found)}",
+        f"{_of_steps(found)}",
         f"Losses: every rung trains a fresh model ({facts['learning_shape']}) for {facts['steps']:,} steps of "
         f"{facts['learning_tokens_per_step']:,} tokens, from the same seeds on the same batches of {facts['corpus']}; "
         f"the loss is a mean over {facts['windows']} held-out windows and over the seeds of a rung ({most}; others "
@@ -80,22 +80,26 @@ def explanation(found: Findings) -> list[str]:
         "the spread of seeds, pooled over the rungs trained from several. Learning is harmed where the loss is above "
         "the bottom's by more than two of these errors. Equal time is that in which the fastest "
         "kept rung takes all its steps: others are stopped, or planned to end, at the share of them that their speed "
-        f"allows, by the speeds of {whose}.",
+        f"allows, by the speeds of {whose}. Here a step has the same tokens for every rung, and accumulation cuts it; "
+        "so from accumulate on equal time takes for granted that tokens in larger steps teach as much.",
         "Device, compilation and number of processes are the same for all while losses are measured: they compute the "
         "same numbers in another order. MFU is relative to the best product of matrices measured on the spot (or a "
         "datasheet's), in the fastest dtype of the device.",
     ]
 
 
-def _of_muon(found: Findings) -> str:
-    """What has to be known where Muon was timed, since its own products do not grow with the tokens of a step."""
-    timed = [row for row in found.rows if row.name == "muon" and row.tokens_per_step]
-    if not timed:
-        return ""
-    return (
-        f" Muon's own products take as long whatever the tokens of a step: beside the {timed[0].tokens_per_step:,} of "
-        "these they weigh more than in a training with more."
-    )
+def _of_steps(found: Findings) -> str:
+    """What has to be known where rungs were timed at larger steps than the bottom."""
+    timed = {row.name: row.tokens_per_step for row in found.rows if row.tokens_per_step}
+    words = ""
+    if "accumulate" in timed:
+        words = (
+            f" From accumulate on a step that is timed has {timed['accumulate']:,} tokens in place of "
+            f"{timed[found.rows[0].name]:,}, which spreads the optimizer's work over more of them."
+        )
+    if "muon" in timed:
+        words += " Muon's own products take as long whatever the tokens of a step, and weigh less in larger ones."
+    return words
 
 
 def _several(number: int, what: str) -> str:
@@ -132,7 +136,7 @@ def _headline(found: Findings) -> list[Stat]:
     for row in dict.fromkeys((found.top_of_speed.name, found.top.name)):
         end = found.row(row)
         if end.to_bottom is not None:
-            label = "the same model, the same optimizer" if end.speed_part else "to the top"
+            label = "the same model, optimizer and step" if end.speed_part else "to the top"
             ratio = f"{end.to_bottom.middle:.{2 if end.to_bottom.middle < 10 else 0}f}"
             stats.append(Stat(f"{label}: up to {end.name}", ratio, "x the plain one", verdict(end)))
     top = found.top_of_speed

@@ -85,7 +85,7 @@ class Findings:
 
     @property
     def top_of_speed(self) -> Row:
-        """The highest kept rung that leaves the model GPT-2's and its optimizer AdamW."""
+        """The highest kept rung that leaves the model GPT-2's, its optimizer AdamW, and a step as large."""
         return [row for row in self.climbed if row.speed_part][-1]
 
     @property

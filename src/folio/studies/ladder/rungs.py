@@ -94,8 +94,9 @@ RUNGS: tuple[Rung, ...] = (
     Rung("qknorm", "shape", "qk_norm", True, "queries and keys normalized"),
     Rung("fp8", "precision", "fp8", True, "the blocks' products in fp8, scaled per tensor"),
 )
-"""From the bottom up. Up to ``ddp`` the model is GPT-2's and the optimizer AdamW; from ``muon`` on neither is."""
-LAST_OF_SPEED = "ddp"
+"""From the bottom up. Up to ``chunked`` model, optimizer and the tokens of a step are the bottom's kind; from
+``accumulate`` on a step that is timed has more tokens, and from ``muon`` on model and optimizer are others."""
+LAST_OF_SPEED = "chunked"
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,6 @@ def _value(rung: Rung, machine: Machine) -> Any:
 
 
 def in_speed_part(name: str) -> bool:
-    """Whether the rung is one of those that leave the model GPT-2's and its optimizer AdamW."""
+    """Whether the rung is one of those that leave the model GPT-2's, its optimizer AdamW, and a step as large."""
     names = [BOTTOM, *(rung.name for rung in RUNGS)]
     return names.index(name) <= names.index(LAST_OF_SPEED)

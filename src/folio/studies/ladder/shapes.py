@@ -24,7 +24,7 @@ class Model:
     sequences: tuple[int, ...]
     """Sequences of one forward pass, the most first: what time and memory leave decides."""
     accumulation: int
-    """Micro-batches of a step, from the rung of that name on."""
+    """Micro-batches of a step, from the rung of that name on; 0: as many as make :data:`TOKENS_A_STEP`."""
     learning_rate: float = 1e-3
     """AdamW's; torch's own default unless the shape cannot bear it."""
 
@@ -74,7 +74,7 @@ ON_GPU = {
     "124m": Shape("124m", Model(12, 12, 768, 1024, "gpt2", (8, 4, 2, 1), 0), MIDDLE, 0.5),
 }
 TOKENS_A_STEP = 524_288
-"""Of the 124M shape on a GPU, where accumulation is solved from it."""
+"""GPT-2's own, where accumulation is solved from it."""
 NAMES = tuple(ON_CPU)
 
 
