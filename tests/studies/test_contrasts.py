@@ -13,7 +13,7 @@ import pytest
 from folio.errors import ConfigError
 from folio.studies.findings.answers import Answer, Contrast, answers_of
 from folio.studies.findings.contrasts import refuse_contrasts
-from folio.studies.findings.judged import OVER_CELLS, OVER_SEEDS, judged
+from folio.studies.findings.judged import OVER_CELLS, OVER_SEEDS, complete, judged
 from folio.studies.findings.results import read_results
 from folio.studies.findings.statistics import groups_of
 from folio.studies.grid.cells import Cell, cells_of
@@ -179,6 +179,28 @@ def test_what_is_lost_takes_no_part_and_is_counted(make_study: MakeStudy, chance
     assert (whole.ends["nats_per_token"].combinations, whole.incomplete, whole.diverged) == (1, 1, (0, 1))
     assert one_of(answer, "warm", "width", 64).ends["nats_per_token"].estimate.n == 2
     assert (one_of(answer, "hot").incomplete, one_of(answer, "hot").diverged) == (0, (0, 0))
+
+
+def test_one_seed_more_of_one_combination_does_not_take_over_the_answer(make_study: MakeStudy, chance: Chance) -> None:
+    def nats(cell: Cell) -> float | None:
+        return planted(chance)(cell) if cell.seed < 1340 or cell.values["width"] == 64 else None
+
+    end = one_of(answer_of(make_study(STUDY.replace("seeds = 3", "seeds = 4"), nats)), "warm").ends["nats_per_token"]
+    assert (end.combinations, end.estimate.n) == (2, 3)
+    assert end.estimate.value == pytest.approx(-0.3, abs=0.05)
+
+
+def test_seeds_are_those_that_leave_most_to_judge_by() -> None:
+    def seeds(*combinations: str) -> list[str]:
+        return ["".join(map(str, one)) for one in complete([dict.fromkeys(map(int, each)) for each in combinations])]
+
+    assert seeds("123", "123", "1234") == ["123"] * 3
+    assert seeds("123", "12") == ["123"]
+    assert seeds("123", "12", "12", "12") == ["12"] * 4
+    assert seeds("123", "124", "125") == ["12"] * 3
+    assert seeds("1", "2") == ["1", "2"]
+    assert seeds("12", "3") == ["12"]
+    assert seeds() == []
 
 
 def test_with_one_seed_combinations_are_all_there_is(make_study: MakeStudy, chance: Chance) -> None:

@@ -112,6 +112,33 @@ def test_rates_are_found_and_used_and_the_oracle_judges_every_cell(
     }
 
 
+def test_an_oracle_that_cannot_judge_costs_no_report_and_another_one_judges_anew(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = STUDY[: STUDY.index("[rates]")] + STUDY[STUDY.index("[oracle]") :]
+    (here / "judged.toml").write_text(text.replace("prompts = 3", "prompts = 5000"))
+    assert main(["study", "run", "judged.toml", "--threads", "1", "--workers", "2"]) == 2
+    assert "the oracle has not judged: " in capsys.readouterr().err
+    folder = StudyFolder(here / "runs" / "judged")
+    assert (folder.path / "report.html").is_file()
+    (here / "judged.toml").write_text(text)
+    first, _ = study(capsys)
+    assert first["trained"] == []
+    (oracle,) = (folder.path / "cells").glob("oracle=*")
+    saved = text.replace("[oracle.recipe]", "[ignored]").split("[ignored]")[0]
+    (here / "judged.toml").write_text(saved.replace("[oracle]", f'[oracle]\nmodel = "{oracle}"'))
+    kept = (folder.path / "oracle" / "asked.json").read_text()
+    study(capsys)
+    assert (folder.path / "oracle" / "asked.json").read_text() == kept  # the same weights by another name
+    (here / "judged.toml").write_text(saved.replace("[oracle]", f'[oracle]\nmodel = "{first_cell(folder, first)}"'))
+    study(capsys)
+    assert (folder.path / "oracle" / "asked.json").read_text() != kept
+
+
+def first_cell(folder: StudyFolder, answer: dict[str, Any]) -> Path:
+    return folder.run(answer["cells"][0]["name"])
+
+
 def test_a_study_killed_while_it_looks_for_rates_goes_on_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "folio", "study", "run", "judged.toml", "--threads", "1"]
     with open(here / "said.txt", "wb") as said:

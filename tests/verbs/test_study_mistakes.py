@@ -88,9 +88,17 @@ def test_a_scale_that_is_not_there(refused: Refused) -> None:
         ),
         ("[rates.search]\nstep = 50", "rates.search: unknown key step; did you mean steps?"),
         ("[rates.search]\nsteps = 3", "a sweep of fewer than"),
-        ("axes.train.optimizer.learning_rate = [0.1, 0.2]\n[rates]\nfor_each = ['n_embd']", "and the study varies it"),
+        (
+            "axes.train.optimizer.learning_rate = [0.1, 0.2]\n[rates]\nfor_each = ['learning_rate']",
+            "rates finds train.optimizer.learning_rate, and axis learning_rate varies it",
+        ),
+        (
+            "axes.train.optimizer.kind = ['adamw', 'muon']\n[rates]\nfor_each = ['n_embd']",
+            "which have other optimizers",
+        ),
         ("[oracle]\nprompts = 3", "either a model that is there, or a base and recipe"),
         ("[oracle]\nmodel = 'gone'\nbase = 'shakespeare'", "either a model that is there, or a base and recipe"),
+        ("scores_at = 'last'\n[oracle]\nmodel = 'gone'", "judges the best checkpoint of a cell"),
         ("[oracle]\nmodel = 'gone'", "the oracle cannot judge: 'gone' does not exist"),
         ("[oracle.recipe]\nmodel.n_embed = 3", "did you mean model.n_embd?"),
         ("[oracle]\nmodel = '.'", "the oracle cannot judge: '.' is neither a run"),

@@ -97,9 +97,27 @@ def first_tokens(passages: Iterable[Passage], tokens: int) -> Iterator[Passage]:
         yield passage
 
 
-def unknown_share(documents: Iterable[Document], tokenizer: Tokenizer, tokens: int = 0) -> float:
-    """Of the text of the first ``tokens`` ids (0: of all), the part of its bytes in words outside the vocabulary."""
-    unknown = size = 0.0
+@dataclass(frozen=True)
+class ScoredText:
+    """What so many ids stand for: bytes of text, and those of them in words outside the vocabulary."""
+
+    tokens: int
+    text_bytes: float
+    unknown_bytes: float
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.text_bytes / self.tokens
+
+    @property
+    def unknown_share(self) -> float:
+        """Of the bytes, the part in words outside the vocabulary."""
+        return self.unknown_bytes / self.text_bytes if self.text_bytes else 0.0
+
+
+def scored_text(documents: Iterable[Document], tokenizer: Tokenizer, tokens: int = 0) -> ScoredText:
+    """The text of the first ``tokens`` ids (0: of all)."""
+    count, size, unknown = 0, 0.0, 0.0
     for passage in first_tokens(passages_of(documents, tokenizer, SHORT_CHARACTERS), tokens):
-        unknown, size = unknown + passage.unknown_bytes, size + passage.text_bytes
-    return unknown / size if size else 0.0
+        count, size, unknown = count + len(passage.ids), size + passage.text_bytes, unknown + passage.unknown_bytes
+    return ScoredText(count, size, unknown)

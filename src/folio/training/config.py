@@ -50,7 +50,8 @@ class SpikeConfig(Table):
     """Leave a step out when its loss or its gradient's norm lies so many standard deviations above the window's mean.
     0 leaves out only what is not a number."""
     window: int = Field(default=128, ge=8)
-    """Steps that mean and deviation are taken over, but for left-out ones; nothing is judged before a quarter of it."""
+    """Steps that mean and deviation are taken over; those left out count as if they lay at the limit. Nothing is judged
+    before a quarter of it."""
     stop_after: int = Field(default=20, ge=1)
     """End the run when so many of the last `window` steps were left out."""
 

@@ -21,7 +21,10 @@ class SpikeGuard:
     """Remembers losses and gradient norms of the last steps, and judges the next step by them.
 
     All it knows is in :attr:`memory`, float64 (4, window): losses, norms, and 1 for a step left out, each a ring; in
-    the last row, steps judged, steps kept, steps left out, the first loss. It is saved: a resumed run judges alike.
+    the last row, steps judged, remembered and left out, the first loss. It is saved: a resumed run judges alike.
+
+    What is left out is remembered as if it lay just at the limit. So one spike does not hide the next, and a rise
+    that lasts, as when a model leaves a plateau and its gradients grow, is taken for what it is after a few steps.
     """
 
     def __init__(self, config: SpikeConfig) -> None:
@@ -36,35 +39,44 @@ class SpikeGuard:
     def judge(self, loss: float, norm: float) -> str | None:
         """Why this step is to be left out, or None; either way it is remembered."""
         reason = self._reason(loss, norm)
-        judged, kept, left_out, first = self.memory[3, :4].tolist()
+        judged, known, left_out, first = self.memory[3, :4].tolist()
         self.memory[2, int(judged) % self.config.window] = float(reason is not None)
-        if reason is None:
-            place = int(kept) % self.config.window
-            self.memory[0, place], self.memory[1, place] = loss, norm
-            kept, first = kept + 1, loss if not kept else first
-        else:
-            left_out += 1
-        self.memory[3, :4] = torch.tensor([judged + 1, kept, left_out, first], dtype=torch.float64)
+        if math.isfinite(loss) and math.isfinite(norm):
+            limits = [math.inf, math.inf] if reason is None else [self._limit(row) for row in (0, 1)]
+            place = int(known) % self.config.window
+            self.memory[0, place], self.memory[1, place] = min(loss, limits[0]), min(norm, limits[1])
+            known, first = known + 1, loss if not known else first
+        left_out += reason is not None
+        self.memory[3, :4] = torch.tensor([judged + 1, known, left_out, first], dtype=torch.float64)
         return reason
+
+    def _remembered(self, row: int) -> torch.Tensor:
+        return self.memory[row, : min(int(self.memory[3, 1]), self.config.window)]
+
+    def _limit(self, row: int) -> float:
+        """Above this a loss, or a norm, is a spike."""
+        values = self._remembered(row)
+        deviation = float(values.std())
+        return float(values.mean()) + self.config.z_score * deviation if deviation else math.inf
 
     def _reason(self, loss: float, norm: float) -> str | None:
         for name, value in (("loss", loss), ("gradient norm", norm)):
             if not math.isfinite(value):
                 return f"the {name} is {value}"
-        kept = min(int(self.memory[3, 1]), self.config.window)
-        if not self.config.z_score or kept < max(2, self.config.window // 4):
+        known = len(self._remembered(0))
+        if not self.config.z_score or known < max(2, self.config.window // 4):
             return None
-        for name, value, ring in (("loss", loss, self.memory[0]), ("gradient norm", norm, self.memory[1])):
-            mean, deviation = float(ring[:kept].mean()), float(ring[:kept].std())
+        for name, value, row in (("loss", loss, 0), ("gradient norm", norm, 1)):
+            mean, deviation = float(self._remembered(row).mean()), float(self._remembered(row).std())
             if value - mean > self.config.z_score * deviation:
                 z = (value - mean) / deviation if deviation else math.inf
-                return f"the {name} {value:.4g} lies {z:.1f} standard deviations above the last {kept} ({mean:.4g})"
+                return f"the {name} {value:.4g} lies {z:.1f} standard deviations above the last {known} ({mean:.4g})"
         return None
 
     def stop_if_lost(self, step: int) -> None:
         """:class:`Diverged` when too many steps were left out of late, or when the loss runs away without a jump.
 
-        It runs away when the median of the last 20 kept is above 1.25 times the run's first loss plus 0.25.
+        It runs away when the median of the last 20 remembered is above 1.25 times the run's first loss plus 0.25.
         """
         out = int(self.memory[2].sum())
         if out >= self.config.stop_after:

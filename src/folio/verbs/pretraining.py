@@ -15,7 +15,7 @@ from folio.artifacts import Parent
 from folio.errors import ArtifactError, DataError
 from folio.evaluation.likelihood import bits_spelled
 from folio.evaluation.loss import loss_on
-from folio.evaluation.material import unknown_share
+from folio.evaluation.material import scored_text
 from folio.model.accounting import parameter_counts, training_flops
 from folio.model.gpt import GPT
 from folio.ranks import ALONE, Ranks
@@ -139,35 +139,35 @@ class Pretraining(Session):
 
     def validation(self, step: int, poll: Poll) -> Line:
         """The loss on the validation split."""
-        shards = self.prepared.shards
-        stream = shards.split("val")
+        stream, (bytes_per_token, unknown_share) = self.prepared.shards.split("val"), self._validation_text
         score = loss_on(
             self.state.model,
             AttendedStream(stream, self._validating, poll) if self._validating else stream,
-            bytes_per_token=shards.bytes_per_token("val"),
+            bytes_per_token=bytes_per_token,
             max_tokens=self.config.validation_tokens,
             autocast=self.runtime.autocast(),
             ranks=self.runtime.ranks,
             poll=poll,
         )
         line: Line = {"kind": "validation", **score.as_dict()}
-        if self._unknown_share is not None:
-            line["bits_per_byte_spelled"] = bits_spelled(score.bits_per_byte, self._unknown_share)
+        if unknown_share is not None:
+            line["bits_per_byte_spelled"] = bits_spelled(score.bits_per_byte, unknown_share)
         return line
 
     @cached_property
-    def _unknown_share(self) -> float | None:
-        """Of the validation text that is scored, the bytes in words outside the vocabulary for each byte of it.
+    def _validation_text(self) -> tuple[float, float | None]:
+        """Of the validation text that is scored: bytes for each token, and the part of them in words without an id.
 
-        None where words may be outside, and the text is not there to be looked at: of ids alone it cannot be known.
+        Where the text itself is not there to be looked at, the bytes are those of a token of the whole split, and of
+        words the part is None: of ids alone it cannot be known.
         """
-        if self.tokenizer.kind != "word":
-            return 0.0
-        if self.prepared.corpus is None:
-            return None
+        shards, corpus, words = self.prepared.shards, self.prepared.corpus, self.tokenizer.kind == "word"
         limit, T = self.config.validation_tokens, self.state.model.config.block_size
+        if corpus is None or not (limit or words):
+            return shards.bytes_per_token("val"), None if words else 0.0
         tokens = max(1, limit // T) * T + 1 if limit else 0  # whole blocks, and the first id, which is no target
-        return unknown_share(self.prepared.corpus.documents("val"), self.tokenizer, tokens)
+        text = scored_text(corpus.documents("val"), self.tokenizer, tokens)
+        return text.bytes_per_token if limit else shards.bytes_per_token("val"), text.unknown_share
 
     def following(self, run: Path) -> tuple[str, ...]:
         return following(run)

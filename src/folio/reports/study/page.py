@@ -11,7 +11,7 @@ from folio.reports.study.answer import show_answer
 from folio.reports.study.answer_tables import contrast_table
 from folio.reports.study.figures import figures_of
 from folio.reports.study.own_figures import show_own_figures
-from folio.reports.study.rates_and_oracle import show_found
+from folio.reports.study.rates_and_oracle import show_found, tell_edges
 from folio.reports.study.sections import LOST, headline, show_best, show_comparisons, tell_what_is_missing
 from folio.reports.study.sizes import size_table
 from folio.reports.study.tables import cell_table, comparison_table, mean_table
@@ -62,6 +62,7 @@ def _page(folder: StudyFolder, found: Findings, figures: dict[str, str]) -> Page
     for line in results.missing:
         page.note(line[:1].upper() + line[1:] + ".")
     tell_what_is_missing(page, results)
+    tell_edges(page, folder)
     if study.question:
         page.section("Question", study.question)
     figures |= show_answer(page, found.answers)

@@ -25,6 +25,17 @@ def show_found(page: Page, results: Results, folder: StudyFolder) -> None:
         _oracle(page, results, folder)
 
 
+def tell_edges(page: Page, folder: StudyFolder) -> None:
+    """A note of families whose rate is the lowest or the highest that was tried, so that none is thought the best."""
+    edges = [one for one in folder.found_rates() if any("that was tried" in note for note in one["notes"])]
+    if edges:
+        named = "; ".join(
+            ", ".join(f"{words_of(axis)} {value_text(value)}" for axis, value in one["family"].items()) or "all cells"
+            for one in edges
+        )
+        page.note(f"The learning rate is at the edge of what was tried, and a better one may lie beyond, of: {named}.")
+
+
 def _rates(page: Page, rates: Sequence[Mapping[str, Any]]) -> None:
     axes = list(dict.fromkeys(axis for one in rates for axis in one["family"]))
     both = any(MUON_RATE in one["rates"] for one in rates)

@@ -10,6 +10,7 @@ from typing import Any
 from folio.studies.findings.contrasts import is_number, others_of, same, values_of
 from folio.studies.findings.judged import judged
 from folio.studies.findings.leads import Lead, Sides, lead_of
+from folio.studies.findings.numbers import SPELLED
 from folio.studies.findings.results import CellResult, Results
 from folio.studies.findings.statistics import (
     CellPair,
@@ -112,8 +113,14 @@ class _Asked:
             pair for other in self.others for one in self._paired(self.groups, other).values() for pair in one.values()
         ]
         alike = all(a.tokenizer == b.tokenizer for a, b in cells)
-        self.measures = tuple(name for name in results.measures if alike or name not in TOKENWISE)
+        self.measures = tuple(
+            name for name in results.measures if alike or not (name in TOKENWISE or self._flatters(name))
+        )
         self.loss = next((one for one in self.measures if any(len(a.curve_of(one)) > 1 for a, _ in cells)), "")
+
+    def _flatters(self, measure: str) -> bool:
+        """Whether unknown words cost nothing in it, and another measure says what they cost."""
+        return measure == "bits_per_byte" and SPELLED in self.results.measures
 
     def answer(self) -> Answer:
         scopes: list[tuple[str | None, Any]] = [(None, None)]
@@ -160,9 +167,9 @@ class _Asked:
         places = list(self._paired(groups, other).values())
         pairs = told_apart(places)
         ends = {name: self._compared(pairs, other, name) for name in self.measures}
-        lead = (
-            lead_of([{seed: self._sides(*pair) for seed, pair in one.items()} for one in pairs]) if self.loss else None
-        )
+        paid = any(math.isfinite(cell.score(START_S)) for one in pairs for pair in one.values() for cell in pair)
+        sides = [{seed: self._sides(*pair, paid) for seed, pair in one.items()} for one in pairs]
+        lead = lead_of(sides) if self.loss else None
         early = None
         if lead is not None and lead.early is not None:
             lower = self.results.lower_is_better(self.loss)
@@ -189,13 +196,13 @@ class _Asked:
         lower = self.results.lower_is_better(measure)
         return compared(pairs, self.table.axis, self.reference, other, lambda cell: cell.score(measure), lower)
 
-    def _sides(self, reference: CellResult, other: CellResult) -> Sides:
-        """With what the other's start cost more than the reference's, by the latter's time for a step."""
-        costs = [cell.score(START_S) for cell in (other, reference)]
-        more = math.nan
-        if any(map(math.isfinite, costs)):
-            spent, saved = (cost if math.isfinite(cost) else 0.0 for cost in costs)
-            more = (spent - saved) / reference.score(STEP_S)
+    def _sides(self, reference: CellResult, other: CellResult, paid: bool) -> Sides:
+        """With what the other's start cost more than the reference's, by the latter's time for a step.
+
+        ``paid``: whether any start cost something. Then one of which no cost is known was free.
+        """
+        spent, saved = (cell.numbers.get(START_S, 0.0) for cell in (other, reference))
+        more = (spent - saved) / reference.score(STEP_S) if paid else math.nan
         return Sides(reference.curve_of(self.loss), other.curve_of(self.loss), more)
 
     def _diverged(self, groups: Sequence[Group], value: Any) -> int:

@@ -48,11 +48,21 @@ def judged(differences: Sequence[Mapping[int, float]]) -> Judged | None:
 
 
 def complete(pairs: Sequence[Mapping[int, T]]) -> list[Mapping[int, T]]:
-    """The combinations with the most seeds, and the seeds that all of them have, or seeds would weigh different things.
+    """The combinations and the seeds, two at least, that all of them have: those that leave most to judge by.
 
-    Where that leaves no two seeds, the combinations with all that they have.
+    That is combinations times the degrees of freedom of their seeds. Seeds would weigh different things, were each
+    averaged over other combinations. Where no two seeds are shared, the combinations with the most seeds, with all
+    that they have.
     """
-    most = max(map(len, pairs), default=0)
-    whole = [one for one in pairs if len(one) == most]
-    shared = [seed for seed in whole[0] if all(seed in one for one in whole)] if whole else []
-    return [{seed: one[seed] for seed in shared} for one in whole] if len(shared) > 1 else whole
+    sets = {frozenset(one) for one in pairs}
+    shared = {one & other for one in sets for other in sets if len(one & other) > 1}
+    if not shared:
+        most = max(map(len, pairs), default=0)
+        return [one for one in pairs if len(one) == most]
+
+    def compared(seeds: frozenset[int]) -> tuple[int, int, list[int]]:
+        members = sum(seeds <= frozenset(one) for one in pairs)
+        return members * (len(seeds) - 1), len(seeds), sorted(seeds)
+
+    chosen = max(shared, key=compared)
+    return [{seed: one[seed] for seed in one if seed in chosen} for one in pairs if chosen <= frozenset(one)]

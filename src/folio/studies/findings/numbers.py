@@ -156,13 +156,11 @@ def _way(record: RunRecord, numbers: Mapping[str, float]) -> dict[str, float]:
 def _movement(record: RunRecord, validation: Mapping[str, Any] | None) -> float:
     """How far the rows that began as word2vec's had moved by the step of ``validation``, the 95th percentile.
 
-    Not a number where there are none, or the checkpoint of that step is not there, or damaged.
+    Not a number where there are none, where they are frozen, or the checkpoint of that step is not there or damaged.
     """
     asked = record.config["recipe"].get("embeddings") or {}
-    if asked.get("init") != "word2vec":
+    if asked.get("init") != "word2vec" or asked.get("mode") == "frozen":
         return math.nan
-    if asked.get("mode") == "frozen":
-        return 0.0
     from folio.training.checkpoint import list_checkpoints
     from folio.training.movement import first_rows, moved, rows_of
 

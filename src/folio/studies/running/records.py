@@ -98,6 +98,10 @@ class StudyFolder:
         described = {"study": study.model_dump(mode="json"), "cells": dict(cells), "rates": list(rates)}
         write_file(self.path / STUDY, sealed_json(described))
 
+    def known(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The cells and the rates of the study as it was last run; nothing of one that was not begun."""
+        return (self.read()[1], self.found_rates()) if (self.path / STUDY).is_file() else ({}, [])
+
     def found_rates(self) -> list[dict[str, Any]]:
         """What was found for each family of cells; empty where learning rates were not searched."""
         return list(read_sealed_json(self.path / STUDY, MEND).get("rates", []))

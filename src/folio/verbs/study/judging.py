@@ -37,16 +37,11 @@ def oracle_cells(study: Study) -> list[tuple[Cell, Recipe]]:
 
 
 def refuse_oracle(study: Study, planned: Planned) -> None:
-    """Whatever would keep the oracle from judging, before anything is trained.
-
-    :class:`ConfigError` for an oracle that is missing or damaged, and for cells that do not hold out the same text.
+    """:class:`ConfigError` for cells that do not hold out the same text, or of which it would judge others than are
+    scored; before anything is trained.
     """
     if study.oracle is None:
         return
-    from folio.runtime import make_runtime
-    from folio.verbs.evaluate.judging import open_judge
-    from folio.verbs.hub import model_folder
-
     first = planned[0]
     for cell, recipe in planned:
         if not recipe.corpus_is_read:
@@ -60,11 +55,28 @@ def refuse_oracle(study: Study, planned: Planned) -> None:
                 "different text",
                 "Leave [oracle] out, or give all cells one [corpus].",
             )
+        if study.scores_at == "last" and recipe.train.save_best:
+            raise ConfigError(
+                "an oracle judges the best checkpoint of a cell, and scores_at is the last step",
+                'Take scores_at = "best", or recipe.train.save_best = false.',
+            )
+
+
+def refuse_missing_oracle(study: Study) -> None:
+    """:class:`ConfigError` for an oracle that is to be there, and is missing or damaged."""
+    if study.oracle is None:
+        return
+    from folio.runtime import make_runtime
+    from folio.verbs.evaluate.judging import open_judge
+    from folio.verbs.hub import model_folder
+    from folio.verbs.study.rates import release_memory
+
     if study.oracle.model:
         try:
             open_judge(model_folder(study.oracle.model), make_runtime("auto", "fp32"), "fp32").check_weights()
         except UserError as error:
             raise ConfigError(f"the oracle cannot judge: {error.problem}", error.remedy) from None
+        release_memory()
 
 
 def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], terminal: Terminal) -> None:
@@ -77,14 +89,18 @@ def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], ter
     names = [cell.name for cell in finished if not cell.is_oracle]
     if study.oracle is None or not names or not (study.oracle.model or trained):
         return
+    from folio.verbs.evaluate.judging import model_fingerprint
     from folio.verbs.evaluate.oracle import OracleOptions, judge_models
+    from folio.verbs.hub import model_folder
 
     model = str(folder.run(trained[0])) if trained else study.oracle.model
     shared = study.oracle.model_dump(include=set(SHARED))
-    asked = {"oracle": trained or model, "cells": sorted(names), **shared}
+    judged_by = model_fingerprint(model_folder(model))
+    asked = {"oracle": judged_by, "cells": sorted(names), **shared}
     home = folder.path / ORACLE
     if _asked_before(home / ASKED) == content_hash(asked):
         return
+    (home / ASKED).unlink(missing_ok=True)
     terminal.print(f"oracle     {model} judges what {len(names)} cells write")
     options = OracleOptions(models=tuple(str(folder.run(name)) for name in names), oracle=model, to=home, **shared)
     try:

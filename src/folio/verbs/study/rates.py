@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from folio.artifacts import write_file
 from folio.config import build
 from folio.errors import ConfigError, Interrupted, UserError, nearest
-from folio.studies.grid.axes import value_text
+from folio.studies.grid.axes import axes_of, value_text
 from folio.studies.grid.cells import Cell, content_hash
 from folio.studies.grid.spec import Study
 from folio.studies.running.records import StudyFolder
@@ -20,7 +20,7 @@ from folio.verbs.lr.asked import RateQuestion
 from folio.verbs.lr.plan import MUON_RATE, RATE
 from folio.verbs.options import nested
 from folio.verbs.recipe import Recipe
-from folio.verbs.study.opening import Planned, recipe_of, recipe_text
+from folio.verbs.study.opening import Planned, recipe_keys, recipe_of, recipe_text
 
 LONGEST_NAME = 80
 
@@ -29,15 +29,17 @@ LONGEST_NAME = 80
 class Family:
     """Cells that share a learning rate: their ``places`` in the plan, and the recipe that is searched for all."""
 
+    axes: tuple[str, ...]
     values: Mapping[str, Any]
     places: tuple[int, ...]
     recipe: Recipe
     cell: Cell
-    """Whose recipe that is: the one in the middle of those with the first seed."""
+    """Whose recipe that is: the one that was searched before, else that in the middle of those with the first seed."""
 
     @property
     def words(self) -> str:
-        return ", ".join(f"{axis} {value_text(value)}" for axis, value in self.values.items()) or "all cells"
+        named = ", ".join(f"{axis} {value_text(value)}" for axis, value in self.values.items())
+        return named or (f"those without {' and '.join(self.axes)}" if self.axes else "all cells")
 
 
 def rate_question(study: Study) -> RateQuestion:
@@ -46,9 +48,10 @@ def rate_question(study: Study) -> RateQuestion:
     return build(RateQuestion, nested(study.rates.search), source="rates.search")
 
 
-def families_of(study: Study, planned: Planned) -> list[Family]:
+def families_of(study: Study, planned: Planned, before: Collection[str] = ()) -> list[Family]:
     """The families in the study's order; :class:`ConfigError` for an axis that no cell has, or rates that vary."""
     assert study.rates is not None
+    _refuse_varied(study)
     axes = list(dict.fromkeys(name for cell, _ in planned for name in cell.values))
     for name in study.rates.for_each:
         if name not in axes:
@@ -58,22 +61,32 @@ def families_of(study: Study, planned: Planned) -> list[Family]:
     found: dict[str, list[int]] = {}
     for place, (cell, _) in enumerate(planned):
         found.setdefault(repr([cell.values.get(axis) for axis in study.rates.for_each]), []).append(place)
-    return [_family(study.rates.for_each, places, planned) for places in found.values()]
+    return [_family(study.rates.for_each, places, planned, before) for places in found.values()]
 
 
-def _family(axes: Sequence[str], places: Sequence[int], planned: Planned) -> Family:
-    first = planned[places[0]][0]
+def _refuse_varied(study: Study) -> None:
+    """:class:`ConfigError` for an axis of learning rates: its values would be overwritten by what is found."""
+    for grid in study.grid_tables().values():
+        for axis in axes_of(grid, recipe_keys()):
+            if axis.key in (RATE, MUON_RATE):
+                raise ConfigError(f"rates finds {RATE}, and axis {axis.name} varies it", "Leave one of them out.")
+
+
+def _family(axes: Sequence[str], places: Sequence[int], planned: Planned, before: Collection[str]) -> Family:
+    """Its cell is one that was searched ``before``, by its words, so that a family that grows keeps its rate."""
+    first, recipe = planned[places[0]]
     for place in places[1:]:
-        cell = planned[place][0]
-        if any(cell.settings.get(key) != first.settings.get(key) for key in (RATE, MUON_RATE)):
+        cell, other = planned[place]
+        if other.train.optimizer.kind != recipe.train.optimizer.kind:
             raise ConfigError(
-                f"rates finds {RATE}, and the study varies it: ({first.words}) and ({cell.words})",
-                "Leave rates out, or what sets the learning rate; or name the axis in rates.for_each.",
+                f"one learning rate is to be found for ({first.words}) and ({cell.words}), which have other optimizers",
+                "Name the axis of the optimizer in rates.for_each.",
             )
     alike = [place for place in places if planned[place][0].seed == first.seed]
-    cell, recipe = planned[alike[len(alike) // 2]]
+    known = [place for place in places if planned[place][0].words in before]
+    cell, recipe = planned[known[0] if known else alike[len(alike) // 2]]
     values = {axis: cell.values[axis] for axis in axes if axis in cell.values}
-    return Family(values, tuple(places), recipe, cell)
+    return Family(tuple(axes), values, tuple(places), recipe, cell)
 
 
 def with_found_rates(
@@ -86,13 +99,15 @@ def with_found_rates(
     """
     if study.rates is None:
         return planned, []
-    asked, families = rate_question(study), families_of(study, planned)
+    before = [str(one["searched"]) for one in folder.found_rates()]
+    asked, families = rate_question(study), families_of(study, planned, before)
     cells, told = list(planned), []
     for number, family in enumerate(families, 1):
         terminal.print(f"rate {number}/{len(families)}   {family.words}")
         rates, facts = _searched(family, asked, folder, terminal)
         terminal.print(f"           {rates[RATE]:g}, by {facts['steps']:,} steps in {facts['seconds']:.0f} s")
         told.append(facts)
+        release_memory()
         for place in family.places:
             cell = replace(cells[place][0], settings={**cells[place][0].settings, **rates})
             cells[place] = (cell, recipe_of(cell))
@@ -139,3 +154,14 @@ def _searched(
         "folder": home.name,
     }
     return found.rates, facts
+
+
+def release_memory() -> None:
+    """Give back to the device what this process has used of it: the cells need it."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

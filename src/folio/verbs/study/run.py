@@ -19,10 +19,10 @@ from folio.shards.pool import cores
 from folio.studies.grid.spec import WHOLE, Study
 from folio.studies.running.child import command_line
 from folio.studies.running.engine import CellJob, Engine, LocalEngine, shared_out
-from folio.studies.running.records import OVER, STUDY, CellLog, CellState, StudyFolder
+from folio.studies.running.records import OVER, CellLog, CellState, StudyFolder
 from folio.studies.running.work import Ended, work_off
 from folio.verbs.action import Outcome, Terminal
-from folio.verbs.study.judging import judge, oracle_cells, refuse_oracle
+from folio.verbs.study.judging import judge, oracle_cells, refuse_missing_oracle, refuse_oracle
 from folio.verbs.study.opening import (
     OpenedCell,
     Planned,
@@ -79,10 +79,10 @@ def run(options: RunOptions, terminal: Terminal) -> Outcome:
     if options.dry_run:
         searches = len(families_of(study, planned)) if study.rates is not None else 0
         return _listed(open_cells(study, planned, beside, terminal), searches, folder, terminal)
+    refuse_missing_oracle(study)
     with folder.alone():
         folder.refuse_another(study)
-        if not (folder.path / STUDY).exists():
-            folder.write(study, {})  # so that a search for rates that is stopped can be gone on with
+        folder.write(study, *folder.known())  # so that a search for rates that is stopped goes on with this study
         planned, rates = with_found_rates(study, planned, folder, terminal)
         opened = open_cells(study, planned, beside, terminal)
         names = [cell.name for cell in opened]
@@ -99,13 +99,26 @@ def run(options: RunOptions, terminal: Terminal) -> Outcome:
         ended = _train(jobs, states, folder, options, terminal) if jobs else []
         states = folder.states(names)
         finished = [cell for cell in opened if states[cell.name].status == "finished"]
-        judge(study, folder, finished, terminal)
+        trouble = _judged(study, folder, finished, terminal)
         data, wrote = write_report(folder, terminal)
     failed = {name: state for name, state in states.items() if state.status == "failed"}
     if failed:
         raise _failures(failed, folder, options)
+    if trouble is None and (lost := [cell for cell in opened if cell.is_oracle and cell not in finished]):
+        trouble = UserError(f"the oracle has not judged: {states[lost[0].name].error}", "Mend oracle.recipe.")
+    if trouble is not None:
+        raise trouble
     trained = [one.job.name for one in ended]
     return Outcome({**data, "trained": trained}, wrote, (f"folio study report {quote(str(folder.path))}",))
+
+
+def _judged(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], terminal: Terminal) -> UserError | None:
+    """What kept the oracle from judging, None if nothing did: the report is worth having all the same."""
+    try:
+        judge(study, folder, finished, terminal)
+    except UserError as error:
+        return UserError(f"the oracle has not judged: {error.problem}", error.remedy)
+    return None
 
 
 def _planned(study: Study) -> Planned:
