@@ -17,6 +17,8 @@ LEFT, RIGHT = 66, 148
 TOP, FLOOR = 84, 340
 LOSS_TOP, LOSS_FLOOR = 384, 536
 HEIGHT = 616
+ROOM = 84.0
+"""For the ratio of a top to the bottom, which stands above all stairs that it would cross."""
 LOSSES: tuple[tuple[str, int, Callable[[Row], Loss | None]], ...] = (
     ("equal steps", 0, lambda row: row.loss),
     ("equal time", 1, lambda row: row.equal_time),
@@ -100,8 +102,10 @@ def _stairs(rows: Sequence[Row], y: Scale, pitch: float) -> list[str]:
                 f"{INK if kept else MUTED}>{ratio_text(row.to_below.middle)}</text>"
             )
         if row in highest and row.to_bottom is not None:
+            under = range(max(0, index - math.ceil(ROOM / pitch) + 1), index + 1)
+            clear = min(y(rows[n].tokens_per_s or 0.0) for n in under) - 23
             shapes.append(
-                f'<text x="{left + pitch:.1f}" y="{at - 23:.1f}" text-anchor="end" font-weight="600" class="halo" '
+                f'<text x="{left + pitch:.1f}" y="{clear:.1f}" text-anchor="end" font-weight="600" class="halo" '
                 f'fill="{colour}">{short_number(float(f"{row.to_bottom.middle:.3g}"))} x plain</text>'
             )
         parts.append(f"<g><title>{escape(printable(_in_words(row)))}</title>{''.join(shapes)}</g>")

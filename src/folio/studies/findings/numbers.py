@@ -75,7 +75,7 @@ def numbers_of(
 
 def _flops_per_token(record: RunRecord) -> float:
     """As the run counts them, less what frozen embeddings spare."""
-    if (told := record.config["resolved"].get("flops_per_token")) is not None:
+    if (told := record.config.get("resolved", {}).get("flops_per_token")) is not None:
         return float(told)
     from folio.model.accounting import training_flops
 
