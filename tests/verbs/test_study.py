@@ -274,3 +274,24 @@ def test_the_shipped_study_runs_whole_at_its_smallest_though_two_cells_are_kille
     assert answer["counts"] == {"finished": 8}
     assert len(told(out, "finished")) == 8
     assert answer["best"]["values"] == {"width": 64, "learning_rate": 0.01}
+
+
+@pytest.mark.slow
+def test_the_study_of_first_embeddings_shows_every_figure_at_its_smallest(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "folio", "study", "run", "efficient-shakespeare", "--scale", "ci"]
+    done = subprocess.run(
+        [*command, "--workers", "2", "--out", out, "--json"], capture_output=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["counts"] == {"finished": 14}
+    assert {one["axis"] for one in answer["answers"]} == {"embeddings", "grid"}
+    page = (out / "report.html").read_text()
+    for words in ("shows nothing", "no cell has measured", "has not judged"):
+        assert words not in page
+    names = {path.stem for path in (out / "figures").glob("*.svg")}
+    for number in range(1, 7):
+        assert any(name.startswith(f"own-{number}-") for name in names), names
+    assert {"words-coverage", "words-vocabulary", "words-lines", "curves"} <= names
+    assert {f"words-cosines-{start}" for start in ("word2vec", "warm", "random")} <= names
