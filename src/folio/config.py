@@ -158,7 +158,8 @@ def _mistake(cls: type[Table], fault: Mapping[str, Any], flags: Mapping[str, str
     table: type[Table] | None = cls
     parts: list[str] = []
     info: FieldInfo | None = None
-    for part in map(str, fault["loc"]):
+    named = [str(part) for part in fault["loc"] if not isinstance(part, int)]  # not which of several tables
+    for part in named:
         if table is None or part not in table.model_fields:
             break
         parts.append(part)
@@ -166,7 +167,7 @@ def _mistake(cls: type[Table], fault: Mapping[str, Any], flags: Mapping[str, str
         table = subtable(info)
     key, kind, value = ".".join(parts), fault["type"], fault["input"]
     if kind == "extra_forbidden":
-        return unknown_key(".".join(map(str, fault["loc"])), [*cls.model_fields, *(name for name, _ in leaves(cls))])
+        return unknown_key(".".join(named), [*cls.model_fields, *(name for name, _ in leaves(cls))])
     message = str(fault["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     message = message.partition(", unable to")[0]
     if kind == "value_error" and table is not None:

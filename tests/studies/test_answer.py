@@ -82,7 +82,7 @@ def test_a_start_that_took_time_is_paid_for(make_study: MakeStudy, chance: Chanc
 
     tiny = fallen(lambda cell: chance(cell) / 100, {"warm": 30}, {})
     text = told(make_study(STUDY, tiny, facts_of=facts))
-    assert "Its start by word2vec takes as long as 5.0 of cold's steps" in text
+    assert "Its start by word2vec takes as long as 5.0 steps of cold" in text
     assert "with that paid it is there 25 steps sooner" in text
 
 

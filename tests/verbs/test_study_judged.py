@@ -16,6 +16,7 @@ import pytest
 from oracle_runs import made_up_play
 
 from folio.cli import main
+from folio.errors import UserError
 from folio.evaluation.results import read_evaluation
 from folio.studies.findings.results import read_results
 from folio.studies.running.records import StudyFolder
@@ -113,15 +114,26 @@ def test_rates_are_found_and_used_and_the_oracle_judges_every_cell(
 
 
 def test_an_oracle_that_cannot_judge_costs_no_report_and_another_one_judges_anew(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = STUDY[: STUDY.index("[rates]")] + STUDY[STUDY.index("[oracle]") :]
     (here / "judged.toml").write_text(text.replace("prompts = 3", "prompts = 5000"))
-    assert main(["study", "run", "judged.toml", "--threads", "1", "--workers", "2"]) == 2
-    assert "the oracle has not judged: " in capsys.readouterr().err
+    assert main(["study", "run", "judged.toml"]) == 2
+    said = capsys.readouterr().err
+    assert "the oracle cannot judge: " in said
+    assert "oracle.prompts" in said
+    assert not (here / "runs").exists()
+    (here / "judged.toml").write_text(text)
+
+    def fail(*given: object) -> None:
+        raise UserError("the disk is full", "Make room.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("folio.verbs.evaluate.oracle.judge_models", fail)
+        assert main(["study", "run", "judged.toml", "--threads", "1", "--workers", "2"]) == 2
+    assert "the oracle has not judged: the disk is full" in capsys.readouterr().err
     folder = StudyFolder(here / "runs" / "judged")
     assert (folder.path / "report.html").is_file()
-    (here / "judged.toml").write_text(text)
     first, _ = study(capsys)
     assert first["trained"] == []
     (oracle,) = (folder.path / "cells").glob("oracle=*")

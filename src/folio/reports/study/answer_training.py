@@ -56,7 +56,7 @@ def head_start_words(lead: Lead, reference: Any) -> str:
     if paid and (cost := paid[0].cost) is not None:
         left = [f"{_sooner(one.paid, one.paid_share)} {_when(one)}" for one in paid if one.paid and one.paid_share]
         parts.append(
-            f"Its start by {START} takes as long as {_count(cost.value)} of {value_text(reference)}'s steps; with that "
+            f"Its start by {START} takes as long as {_count(cost.value)} steps of {value_text(reference)}; with that "
             f"paid it is there {' and '.join(left)}."
         )
     return " ".join(parts)

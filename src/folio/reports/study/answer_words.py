@@ -107,13 +107,18 @@ def change_words(one: Change, of: Contrast) -> str:
     """Whether the difference is another at the last value of an axis than at the first."""
     end = one.comparison
     first, last = (value_text(value) for value in (end.first, end.second))
-    shift = with_interval(upright(end.estimate), p_words(end))
     towards = value_text(of.other if end.improves else of.reference)
     if end.verdict != "cannot tell":
-        return f"From {words_of(end.axis)} {first} to {last} the difference moves in favour of {towards}, by {shift}."
+        return (
+            f"From {words_of(end.axis)} {first} to {last} the difference moves in favour of {towards}, by "
+            f"{with_interval(upright(end.estimate), p_words(end))}."
+        )
     if math.isnan(end.p):
         return ""
-    return f"That the difference is another at {words_of(end.axis)} {last} than at {first} cannot be told: {shift}."
+    return (
+        f"That the difference is another at {words_of(end.axis)} {last} than at {first} cannot be told: it changes by "
+        f"{with_interval(end.estimate, p_words(end))}."
+    )
 
 
 def _subject(one: Contrast) -> str:

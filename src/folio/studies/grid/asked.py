@@ -48,6 +48,8 @@ class OracleTable(Table):
     def _there_or_trained(self) -> Self:
         if bool(self.model) == bool(self.recipe or self.base):
             raise ValueError("an oracle is either a model that is there, or a base and recipe to train one by")
+        if self.max_words is not None and self.max_words < self.min_words:
+            raise ValueError(f"max_words is {self.max_words}, fewer than min_words, {self.min_words}")
         return self
 
 

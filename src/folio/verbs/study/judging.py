@@ -37,8 +37,9 @@ def oracle_cells(study: Study) -> list[tuple[Cell, Recipe]]:
 
 
 def refuse_oracle(study: Study, planned: Planned) -> None:
-    """:class:`ConfigError` for cells that do not hold out the same text, or of which it would judge others than are
-    scored; before anything is trained.
+    """:class:`ConfigError`, before anything is trained, for cells that cannot be judged alike.
+
+    They hold out different text, or none that is at hand, or the oracle would judge other checkpoints than are scored.
     """
     if study.oracle is None:
         return
@@ -62,11 +63,14 @@ def refuse_oracle(study: Study, planned: Planned) -> None:
             )
 
 
-def refuse_missing_oracle(study: Study) -> None:
-    """:class:`ConfigError` for an oracle that is to be there, and is missing or damaged."""
+def refuse_missing_oracle(study: Study, planned: Planned) -> None:
+    """:class:`ConfigError` for an oracle that is to be there, and is missing or damaged, and for too few prompts."""
     if study.oracle is None:
         return
+    from folio.corpus import open_corpus
+    from folio.evaluation.oracle.prompts import draw
     from folio.runtime import make_runtime
+    from folio.verbs.evaluate.held_out import HeldOut
     from folio.verbs.evaluate.judging import open_judge
     from folio.verbs.hub import model_folder
     from folio.verbs.study.rates import release_memory
@@ -77,6 +81,12 @@ def refuse_missing_oracle(study: Study) -> None:
         except UserError as error:
             raise ConfigError(f"the oracle cannot judge: {error.problem}", error.remedy) from None
         release_memory()
+    oracle, text = study.oracle, HeldOut(open_corpus(planned[0][1].corpus), "")
+    try:
+        draw(text.passages(), oracle.prompts, oracle.seed, min_words=oracle.min_words, max_words=oracle.max_words)
+    except UserError as error:
+        remedy = "Lower oracle.prompts, or let oracle.min_words and max_words leave out fewer."
+        raise ConfigError(f"the oracle cannot judge: {error.problem}", remedy) from None
 
 
 def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], terminal: Terminal) -> None:

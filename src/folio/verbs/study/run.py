@@ -14,6 +14,7 @@ from tyro.conf import Positional
 from folio.artifacts import write_file
 from folio.config import Table
 from folio.errors import ConfigError, Interrupted, UserError
+from folio.evaluation.config import EvaluationConfig
 from folio.locks import locked
 from folio.shards.pool import cores
 from folio.studies.grid.spec import WHOLE, Study
@@ -79,7 +80,7 @@ def run(options: RunOptions, terminal: Terminal) -> Outcome:
     if options.dry_run:
         searches = len(families_of(study, planned)) if study.rates is not None else 0
         return _listed(open_cells(study, planned, beside, terminal), searches, folder, terminal)
-    refuse_missing_oracle(study)
+    refuse_missing_oracle(study, planned)
     with folder.alone():
         folder.refuse_another(study)
         folder.write(study, *folder.known())  # so that a search for rates that is stopped goes on with this study
@@ -125,6 +126,7 @@ def _planned(study: Study) -> Planned:
     """The cells with their recipes; :class:`ConfigError` for whatever the study asks for and cannot have."""
     from folio.reports.study.own_figures import refuse_figures
     from folio.studies.findings.contrasts import refuse_contrasts
+    from folio.studies.findings.measures import refuse_measures
 
     planned = planned_cells(study)
     if study.rates is not None:
@@ -133,6 +135,7 @@ def _planned(study: Study) -> Planned:
     cells = [cell for cell, _ in planned]
     refuse_contrasts(study, cells)
     refuse_figures(study, cells)
+    refuse_measures(study, any(recipe.evaluation != EvaluationConfig() for _, recipe in planned))
     refuse_oracle(study, planned)
     return planned
 
