@@ -179,7 +179,7 @@ def test_a_number_that_no_cell_has_is_told_in_place_of_the_figure(make_study: Ma
     folder = made(make_study, figure(measure="perplexty", x="width"), figure(measure="nats_per_token", x="width"))
     _, wrote = study_report(folder)
     text = " ".join(check(wrote[0].read_text()).text)
-    assert "Figure 'Mine' shows nothing: no cell has measured perplexty; did you mean perplexity?." in text
+    assert "Figure 'Mine' shows nothing: no cell has measured perplexty; did you mean perplexity?" in text
     assert [path.stem for path in (folder.path / "figures").glob("own-*")] == ["own-2-mine-1"]
 
 

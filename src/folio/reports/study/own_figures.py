@@ -60,7 +60,8 @@ def show_own_figures(page: Page, results: Results, groups: Sequence[Group]) -> d
         if panels:
             page.figures(*panels, caption=f"{figure.title.rstrip('.')}. {_caption(frame, panels)}")
         else:
-            page.note(f"Figure '{figure.title}' shows nothing: {_why(figure, results).removesuffix('?')}.")
+            why = _why(figure, results)
+            page.note(f"Figure '{figure.title}' shows nothing: {why}{'' if why.endswith('?') else '.'}")
         shown |= {f"{_name(number, figure)}-{panel}": svg for panel, svg in enumerate(panels, 1)}
     return shown
 
