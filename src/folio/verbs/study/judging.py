@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from folio.artifacts import write_file
 from folio.checksums import read_sealed_json, sealed_json
 from folio.config import build
 from folio.errors import ArtifactError, ConfigError, Interrupted, UserError
-from folio.studies.grid.cells import Cell, content_hash
+from folio.studies.grid.cells import Cell
 from folio.studies.grid.spec import Study
 from folio.studies.running.records import StudyFolder
 from folio.verbs.action import Terminal
@@ -108,7 +109,7 @@ def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], ter
     judged_by = model_fingerprint(model_folder(model))
     asked = {"oracle": judged_by, "cells": sorted(names), **shared}
     home = folder.path / ORACLE
-    if _asked_before(home / ASKED) == content_hash(asked):
+    if _asked_before(home / ASKED) == asked:
         return
     (home / ASKED).unlink(missing_ok=True)
     terminal.print(f"oracle     {model} judges what {len(names)} cells write")
@@ -120,14 +121,14 @@ def judge(study: Study, folder: StudyFolder, finished: Sequence[OpenedCell], ter
             f"stopped while the oracle judged; what cells wrote is kept\n"
             f"       Go on with: folio study run {quote(str(folder.path))}"
         ) from None
-    write_file(home / ASKED, sealed_json({"asked": asked, "hash": content_hash(asked)}))
+    write_file(home / ASKED, sealed_json({"asked": asked}))
 
 
-def _asked_before(path: Path) -> str:
-    """The hash of what was asked when it last judged to the end; empty if it never did."""
+def _asked_before(path: Path) -> Any:
+    """What was asked when it last judged to the end; None if it never did."""
     if not path.is_file():
-        return ""
+        return None
     try:
-        return str(read_sealed_json(path)["hash"])
-    except (ArtifactError, KeyError):
-        return ""
+        return read_sealed_json(path).get("asked")
+    except ArtifactError:
+        return None
